@@ -1,0 +1,133 @@
+"""What the layers say to each other: the data's description, batches, recordings and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a data set is, as far as a model needs to know. Fields that do not apply stay ``None`` or empty.
+
+    Constructor arguments of a model that its YAML leaves out and that bear the name of a field here are filled from
+    the data; a YAML value that differs from the data is an error.
+
+    Attributes:
+        n_channels: Input channels of a sample.
+        n_outputs: Classes or regression targets of a sample.
+        n_times: Time samples in a window.
+        sampling_rate_hz: Samples per second of the windows that the model sees.
+        n_nodes: Nodes of a graph, regions of an atlas, neurons of a circuit.
+        spacing_mm: Voxel spacing (x, y, z) of the volumes that the model sees.
+        channel_names: One name a channel.
+        class_names: One name an output class.
+    """
+
+    n_channels: int | None = None
+    n_outputs: int | None = None
+    n_times: int | None = None
+    sampling_rate_hz: float | None = None
+    n_nodes: int | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    channel_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+
+
+class Event(NamedTuple):
+    """An annotated stretch of a recording (SzCORE: onset, duration, eventType, confidence)."""
+
+    onset_s: float
+    duration_s: float
+    kind: str = "sz"
+    confidence: float | None = None
+
+
+@dataclass
+class Recording:
+    """A continuous multi-channel recording.
+
+    Attributes:
+        signal: Samples, ``(channel, time)``, float32 (µV for EEG).
+        sampling_rate_hz: Samples per second.
+        channel_names: One name a channel.
+        name: Unique name of the recording within its data set.
+        subject: Person it comes from; ``""`` when not released.
+        group: Recordings that must share a fold (simultaneous channels, one patient) have the same group.
+        label: Class of the whole recording, or ``None`` when ``events`` say it.
+        events: What happens when.
+        start_s: Time of the first sample on the clock that ``events`` use.
+        metadata: Anything else worth keeping (montage, age, device).
+    """
+
+    signal: np.ndarray
+    sampling_rate_hz: float
+    channel_names: tuple[str, ...]
+    name: str
+    subject: str = ""
+    group: str = ""
+    label: int | None = None
+    events: list[Event] = field(default_factory=list)
+    start_s: float = 0.0
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.signal.shape[-1] / self.sampling_rate_hz
+
+
+class EEGBatch(NamedTuple):
+    """Windows of EEG.
+
+    Attributes:
+        signal: ``(batch, channel, time)``, float32, in the unit that the datamodule's scaling gives.
+        target: Class, ``(batch,)``, int64.
+        window: Row in the datamodule's window table, ``(batch,)``, int64; the same in every fold.
+        recording: Index of the recording, ``(batch,)``, int64; the same in every fold.
+        subject: Index of the subject, ``(batch,)``, int64.
+        start_s: Start of the window in its recording, ``(batch,)``, float64.
+    """
+
+    signal: Tensor
+    target: Tensor
+    window: Tensor
+    recording: Tensor
+    subject: Tensor
+    start_s: Tensor
+
+
+@runtime_checkable
+class DataModule(Protocol):
+    """What the engine asks of a datamodule beyond Lightning's own loaders."""
+
+    fold: int
+    folds: int
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the data are; available after ``setup``."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Short hash that changes when the data, the windows or the split change."""
+        ...
+
+
+#: What a task hands over after a test pass: one row a tested item. Arrays only, so that folds can be concatenated.
+Predictions = Mapping[str, "np.ndarray"]
+
+
+@runtime_checkable
+class FilePredictor(Protocol):
+    """A task that can be applied to a user's own file (``neurotwin predict``)."""
+
+    def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
+        """Apply the model to ``source``, write results below ``target`` and return the written paths."""
+        ...

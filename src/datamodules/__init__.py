@@ -1,0 +1,1 @@
+"""Files to batches: readers, splits, folds, fingerprints."""

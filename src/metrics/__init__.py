@@ -1,0 +1,1 @@
+"""Metrics that the field needs and no library has."""

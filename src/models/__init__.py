@@ -1,0 +1,1 @@
+"""Plain ``torch.nn.Module`` families, one a file."""

@@ -1,0 +1,1 @@
+"""Lightning modules: loss, metrics, training algorithm."""

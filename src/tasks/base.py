@@ -1,0 +1,124 @@
+"""The base of every task: one ``step`` for all stages, optimiser from config, predictions that folds can pool."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from ..contracts import Predictions
+
+
+class BaseTask(LightningModule):
+    """Loss, metrics and training algorithm around a plain ``nn.Module``.
+
+    A subclass writes :meth:`step` (loss of a batch, logging included) and, where tests mean more than averages of
+    batches, :meth:`predict_rows` and :meth:`score`.
+
+    Args:
+        model: The network or dynamical system.
+        optimizer: Partial that takes the parameters; ``None`` for models that are fitted in closed form.
+        scheduler: Partial that takes the optimiser. A scheduler with a ``total_steps`` argument left open gets the
+            number of optimiser steps of the whole fit and is stepped every batch, others every epoch.
+        objective: ``(metric, mode)`` for schedulers that watch it.
+    """
+
+    #: Names that :meth:`step` logs, checked against ``objective.metric`` before the first epoch.
+    logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "test/loss"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        scheduler: Callable[..., Any] | None = None,
+        objective: str = "val/loss",
+    ):
+        super().__init__()
+        self.model = model
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._objective = objective
+        self._rows: list[dict[str, Tensor]] = []
+        self.predictions: dict[str, np.ndarray] = {}
+
+    def step(self, batch: Any, stage: str) -> Tensor:
+        """Loss of one batch; logs with ``batch_size=``. ``stage`` is ``train``, ``val`` or ``test``."""
+        raise NotImplementedError
+
+    def predict_rows(self, batch: Any) -> dict[str, Tensor]:
+        """One row a test item: tensors of equal first dimension, ``window`` (unique item id) among them."""
+        return {}
+
+    @classmethod
+    def score(cls, predictions: Predictions) -> dict[str, float]:
+        """Test metrics from the rows of one fold, or of all folds concatenated. Pure NumPy, no state."""
+        return {}
+
+    def figures(self, folder: Path, datamodule: Any) -> list[Path]:
+        """Draw the figures of a tested run from ``self.predictions`` into ``folder``; returns their paths."""
+        return []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Lightning hook."""
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Lightning hook."""
+        self.step(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Lightning hook: the loss, and the rows kept for :meth:`score`."""
+        self.step(batch, "test")
+        rows = self.predict_rows(batch)
+        if rows:
+            self._rows.append({name: value.detach().cpu() for name, value in rows.items()})
+
+    def on_test_epoch_start(self) -> None:
+        """Lightning hook."""
+        self._rows = []
+
+    def on_test_epoch_end(self) -> None:
+        """Pool the rows of all batches and ranks; every item counts once."""
+        if not self._rows:
+            return
+        local = {name: torch.cat([row[name] for row in self._rows]).numpy() for name in self._rows[0]}
+        parts = [local]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            parts = [{}] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(parts, local)
+        self.predictions = pool(parts)
+        self._rows = []
+
+    def configure_optimizers(self) -> Any:
+        """Build the optimiser and the scheduler from their partials."""
+        if self._optimizer is None:
+            return None
+        optimizer = self._optimizer([p for p in self.parameters() if p.requires_grad])
+        if self._scheduler is None:
+            return optimizer
+        arguments = inspect.signature(self._scheduler).parameters
+        given = getattr(self._scheduler, "keywords", {})
+        if "total_steps" in arguments and given.get("total_steps") is None:
+            scheduler = self._scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+            interval = "step"
+        else:
+            scheduler, interval = self._scheduler(optimizer), "epoch"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self._objective},
+        }
+
+
+def pool(parts: list[Mapping[str, np.ndarray]] | list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Concatenate prediction rows, sort by ``window`` and drop items that a distributed sampler gave twice."""
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if "window" not in rows:
+        return rows
+    _, first = np.unique(rows["window"], return_index=True)
+    return {name: value[first] for name, value in rows.items()}
