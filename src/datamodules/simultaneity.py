@@ -52,9 +52,7 @@ def standardise(
         sections = butter(_FILTER_ORDER, edges, btype=kind, fs=sampling_rate_hz, output="sos")
         shortest = 3 * (2 * len(sections) + 1) + 1
         if signals.shape[-1] < shortest:
-            raise DataError(
-                f"{signals.shape[-1]} samples are too few for the band-pass; at least {shortest} are needed"
-            )
+            raise DataError(f"{signals.shape[-1]} samples are too few for the band-pass, which needs {shortest}")
         # Removing the mean first keeps a large offset from ringing at the edges.
         signals = sosfiltfilt(sections, signals - signals.mean(axis=-1, keepdims=True), axis=-1)
     signals = signals - signals.mean(axis=-1, keepdims=True)
@@ -124,7 +122,7 @@ def simultaneity_groups(correlation: np.ndarray, threshold: float = 0.30) -> np.
     Args:
         correlation: Symmetric matrix of :func:`max_abs_cross_correlation`, ``(n, n)``.
         threshold: Edges lie strictly above it. For Bonn, 0.30 is where recordings of unrelated sets end (0.27) and
-            about what rotated recordings reach (:func:`circular_shift_null`: 0.25 to 0.37, by the draw).
+            about what rotated recordings reach (:func:`circular_shift_null`: 0.27 to 0.38, by the draw).
 
     Returns:
         Group of each recording, ``(n,)``, int64, numbered in the order of the first member.
