@@ -23,8 +23,8 @@ def fold_rows(
     """Rows of the training, validation and test part of one fold; no unit lies in two parts.
 
     The test part is fold ``fold`` of scikit-learn's ``StratifiedGroupKFold`` (``StratifiedKFold`` when every row is its
-    own unit). The validation part is the first fold of the same splitter over what is left, ``round(1/val_fraction)``
-    folds, so that early stopping sees units that training does not.
+    own unit). The validation part is that fold of the same splitter over what is left, ``round(1/val_fraction)``
+    folds, whose number of units is nearest to the average, so that early stopping sees units that training does not.
 
     Args:
         target: Class of each row, ``(row,)``.
@@ -47,7 +47,7 @@ def fold_rows(
     if not 0 <= val_fraction <= 0.5:
         raise ConfigError(f"val_fraction={val_fraction}: must lie between 0 (no validation part) and 0.5")
     classes = np.arange(len(class_names)) if class_names else np.unique(target)
-    names = [str(class_names[c]) if class_names else str(c) for c in classes]
+    names = list(class_names) or [str(code) for code in classes]
 
     parts = _stratified(target, unit, folds, seed, classes, names, f"folds={folds}", unit_name)
     train, test = parts[fold]
@@ -55,7 +55,10 @@ def fold_rows(
     if val_fraction > 0:
         inner = round(1 / val_fraction)
         setting = f"val_fraction={val_fraction} (1 in {inner})"
-        kept, held = _stratified(target[train], unit[train], inner, seed, classes, names, setting, unit_name)[0]
+        candidates = _stratified(target[train], unit[train], inner, seed, classes, names, setting, unit_name)
+        # One large patient may fill a whole fold of windows: take the fold with the fairest share of units.
+        share = len(np.unique(unit[train])) / inner
+        kept, held = min(candidates, key=lambda part: abs(len(np.unique(unit[train][part[1]])) - share))
         train, val = train[kept], train[held]
     result = {"train": np.sort(train), "val": np.sort(val), "test": np.sort(test)}
     _require_classes(result, target, classes, names, fold, unit_name)

@@ -6,9 +6,10 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -67,13 +68,11 @@ def find_bonn(root: Path, each: Each = _strict) -> list[BonnFile]:
     paths = sorted(Path(folder) / name for folder, _, names in os.walk(root) for name in names)
     for kind in (_packed, _text, _zipped):
         found: dict[tuple[str, int], BonnFile] = {}
-        for path in paths:
-            for file in kind(path, root):
-                twin = found.setdefault((file.letter, file.number), file)
-                if twin is not file:
-                    raise DataError(
-                        f"{file.origin} and {twin.origin} are both recording {file.letter}{file.number:03d}"
-                    )
+        for file in chain.from_iterable(each(paths, partial(kind, root))):
+            twin = found.setdefault((file.letter, file.number), file)
+            if twin is not file:
+                name = f"{file.letter}{file.number:03d}"
+                raise DataError(f"{file.origin} and {twin.origin} are both recording {name}")
         if found:
             order = list(SETS)
             return [found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), key[1]))]
@@ -113,22 +112,23 @@ def check_signal(samples: np.ndarray, origin: str) -> np.ndarray:
     return samples
 
 
-def _text(path: Path, root: Path) -> Iterator[BonnFile]:
+def _text(root: Path, path: Path) -> list[BonnFile]:
     matched = _FILE.fullmatch(path.name)
-    if matched:
-        folder = path.parent.name if path.parent != root else ""
-        letter, number = _identify(matched, folder, str(path))
-        yield BonnFile(letter, number, str(path), partial(read_bonn_text, path))
+    if not matched:
+        return []
+    letter, number = _identify(matched, path.parent.name if path.parent != root else "", str(path))
+    return [BonnFile(letter, number, str(path), partial(read_bonn_text, path))]
 
 
-def _zipped(path: Path, root: Path) -> Iterator[BonnFile]:
+def _zipped(root: Path, path: Path) -> list[BonnFile]:
     if path.suffix.lower() != ".zip":
-        return
+        return []
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"{path}: not a readable zip file ({error}); download it again") from error
+    files = []
     for member in members:
         # Resource forks that macOS adds carry the same base names.
         folder, _, name = member.filename.rpartition("/")
@@ -136,7 +136,8 @@ def _zipped(path: Path, root: Path) -> Iterator[BonnFile]:
         if matched and not folder.startswith("__MACOSX"):
             origin = f"{path}!{member.filename}"
             letter, number = _identify(matched, folder.rpartition("/")[2], origin)
-            yield BonnFile(letter, number, origin, partial(_member, path, member, origin))
+            files.append(BonnFile(letter, number, origin, partial(_member, path, member, origin)))
+    return files
 
 
 def _member(path: Path, member: zipfile.ZipInfo, origin: str) -> np.ndarray:
@@ -151,26 +152,26 @@ def _member(path: Path, member: zipfile.ZipInfo, origin: str) -> np.ndarray:
     return parse_bonn_text(data, origin)
 
 
-def _packed(path: Path, root: Path) -> Iterator[BonnFile]:
+def _packed(root: Path, path: Path) -> list[BonnFile]:
     if path.suffix.lower() != ".npz":
-        return
+        return []
     try:
         with np.load(path, allow_pickle=False) as packed:
             if not set(SETS) <= set(packed.files):
-                return
+                return []
             sets = {letter: packed[letter] for letter in SETS}
             rate = float(packed["fs"]) if "fs" in packed.files else SAMPLING_RATE_HZ
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable npz file ({error})") from error
     if abs(rate - SAMPLING_RATE_HZ) > 0.01:
         raise DataError(f"{path}: sampling rate fs={rate:g} Hz, the Bonn recordings have {SAMPLING_RATE_HZ} Hz")
+    files = []
     for letter, rows in sets.items():
         for row in range(len(rows)):
             origin = f"{path}[{letter}][{row}]"
             samples = np.asarray(rows[row], dtype=np.float32)
-            yield BonnFile(
-                letter, row + 1, origin, lambda samples=samples, origin=origin: check_signal(samples, origin)
-            )
+            files.append(BonnFile(letter, row + 1, origin, partial(check_signal, samples, origin)))
+    return files
 
 
 def _identify(matched: re.Match[str], folder: str, origin: str) -> tuple[str, int]:
