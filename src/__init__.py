@@ -15,18 +15,21 @@ _LAZY = {
     "predict": ".predict",
     "audit": ".audit",
     "reproduce": ".reproduce",
-    "check": ".config",
+    "check": ".gates",
     "show": ".config",
     "list_configs": ".registry",
     "load_run": ".runs",
     "runs": ".runs",
     "Run": ".runs",
 }
-__all__ = [*_LAZY, "__version__"]  # noqa: PLE0604
+__all__ = [*_LAZY, "__version__"]
 
 if TYPE_CHECKING:
-    from .engine import evaluate, resume, train
-    from .runs import Run, load_run
+    from .engine import evaluate as evaluate
+    from .engine import resume as resume
+    from .engine import train as train
+    from .runs import Run as Run
+    from .runs import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:

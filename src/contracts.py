@@ -125,6 +125,18 @@ Predictions = Mapping[str, "np.ndarray"]
 
 
 @runtime_checkable
+class FittedModel(Protocol):
+    """A model that is fitted in closed form (a scikit-learn estimator, a ridge), not by gradient steps.
+
+    The task collects one epoch of training batches and calls :meth:`fit` once.
+    """
+
+    def fit(self, inputs: Tensor, targets: Tensor) -> None:
+        """Fit to all training samples at once: ``(n, ...)`` and ``(n, ...)``."""
+        ...
+
+
+@runtime_checkable
 class FilePredictor(Protocol):
     """A task that can be applied to a user's own file (``neurotwin predict``)."""
 

@@ -12,7 +12,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from ..contracts import Predictions
+from ..contracts import FittedModel, Predictions
 
 
 class BaseTask(LightningModule):
@@ -45,6 +45,8 @@ class BaseTask(LightningModule):
         self._scheduler = scheduler
         self._objective = objective
         self._rows: list[dict[str, Tensor]] = []
+        self._collected: list[tuple[Tensor, Tensor]] = []
+        self.automatic_optimization = not isinstance(model, FittedModel)
         self.predictions: dict[str, np.ndarray] = {}
 
     def step(self, batch: Any, stage: str) -> Tensor:
@@ -64,9 +66,32 @@ class BaseTask(LightningModule):
         """Draw the figures of a tested run from ``self.predictions`` into ``folder``; returns their paths."""
         return []
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Lightning hook."""
+    def fit_data(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a batch for a :class:`FittedModel`."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """Lightning hook. A model that is fitted in closed form only collects here."""
+        if isinstance(self.model, FittedModel):
+            self._collected.append(self.fit_data(batch))
+            return None
         return self.step(batch, "train")
+
+    def on_validation_start(self) -> None:
+        """Fit a closed-form model once all training batches have been seen, before it is validated."""
+        self._fit_collected()
+
+    def on_train_epoch_end(self) -> None:
+        """The same where there is no validation; one epoch is all that such a model needs."""
+        self._fit_collected()
+        if isinstance(self.model, FittedModel):
+            self.trainer.should_stop = True
+
+    def _fit_collected(self) -> None:
+        if isinstance(self.model, FittedModel) and self._collected:
+            inputs, targets = (torch.cat(part) for part in zip(*self._collected, strict=True))
+            self._collected = []
+            self.model.fit(inputs, targets)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Lightning hook."""

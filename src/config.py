@@ -1,0 +1,306 @@
+"""The configuration: its schema, its composition from files, and where each value came from.
+
+This is the only module that calls Hydra. Gate 1 (the schema) is passed by composing; gates 2 and 3 are in ``gates.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from .errors import ConfigError, did_you_mean
+from .registry import KINDS, experiment_entry, list_configs, sources
+
+COMMAND_LINE = "command line"
+#: Groups whose keys are constructor arguments: open to any key here, checked against the signature in gate 2.
+OPEN_GROUPS = frozenset({"datamodule", "model", "task", "optimizer", "scheduler", "trainer", "callbacks", "logger"})
+
+
+@dataclass
+class Objective:
+    """The metric that checkpointing, early stopping, schedulers and sweeps look at."""
+
+    metric: str | None = "val/loss"
+    mode: str = "min"
+
+
+@dataclass
+class Schema:
+    """Root of the configuration. A key that is not here is an error wherever it stands."""
+
+    seed: int = 0
+    threads: int | None = 1
+    compile: bool = False
+    objective: Objective = field(default_factory=Objective)
+    checkpoint: str = "best"
+    data_root: str = "./data"
+    runs_dir: str = "./runs"
+    datamodule: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+
+
+ConfigStore.instance().store(name="neurotwin_schema", node=Schema)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration ready to be checked and built.
+
+    Attributes:
+        experiment: ``paper/row``.
+        config: Resolved plain containers, keys as in :class:`Schema`.
+        origin: Dotted key to the file (or ``command line``) that set it last.
+        overrides: What was typed after the experiment's name.
+    """
+
+    experiment: str
+    config: dict[str, Any]
+    origin: dict[str, str]
+    overrides: tuple[str, ...]
+
+    def where(self, key: str) -> str:
+        """File that set ``key``, or the nearest parent of it."""
+        while key not in self.origin and "." in key:
+            key = key.rpartition(".")[0]
+        return self.origin.get(key, "neurotwin's defaults")
+
+    @property
+    def hash(self) -> str:
+        """Identifies what is computed, wherever it runs: all but folders and loggers."""
+        return config_hash(self.config)
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML."""
+        return OmegaConf.to_yaml(OmegaConf.create(self.config))
+
+
+def compose(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) -> Composed:
+    """Compose the configuration of an experiment: gate 1.
+
+    Args:
+        experiment: ``paper/row`` as ``neurotwin list`` prints it.
+        overrides: ``key=value`` strings in Hydra's grammar, or a mapping of dotted keys to values.
+
+    Raises:
+        ConfigError: With file, key, value and the nearest valid choice.
+    """
+    experiment_entry(experiment)
+    typed = override_list(overrides)
+    arguments = [f"experiments={experiment}", *map(_open_key, typed)]
+    primary, *others = sources()
+    folders = [primary.experiments.parent, *(f for s in others for f in (s.configs, s.experiments.parent))]
+    quoted = ",".join("'file://" + str(f).replace("'", r"\'") + "'" for f in folders if f.is_dir())
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
+            arguments.append(f"hydra.searchpath=[{quoted}]")
+            node = hydra_compose("train", arguments)
+            origin = _origins(arguments, [primary.configs, *folders])
+        config: Any = OmegaConf.to_container(node, resolve=True)
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        raise ConfigError(_explain(error)) from error
+    if not isinstance(config, dict):
+        raise ConfigError("configs/train.yaml does not hold a mapping")
+    known = [f.name for f in fields(Schema)]
+    for key in config:
+        if key not in known:
+            raise ConfigError(f"{origin.get(str(key), COMMAND_LINE)}: unknown key {key!r}; {did_you_mean(key, known)}")
+    origin.update({o.lstrip("+~").partition("=")[0]: COMMAND_LINE for o in typed})
+    _check_root(config, origin)
+    return Composed(experiment, {str(k): v for k, v in config.items()}, origin, tuple(typed))
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """The jobs of a multirun: every combination of the swept values, in Hydra's grammar (``a=1,2`` ``b=range(3)``)."""
+    choices = []
+    for text in overrides:
+        parsed = _parse(text)
+        if parsed.is_sweep_override():
+            key = parsed.get_key_element()
+            choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
+        else:
+            choices.append([text])
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def override_list(overrides: Mapping[str, Any] | Iterable[str]) -> list[str]:
+    """Overrides as ``key=value`` strings; a mapping's values are written in Hydra's grammar."""
+    if isinstance(overrides, Mapping):
+        return [f"{key}={_literal(value)}" for key, value in overrides.items()]
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides must be a list of 'key=value' strings or a mapping, got the string {overrides!r}")
+    return list(overrides)
+
+
+def config_hash(config: Mapping[str, Any], without: Sequence[str] = ()) -> str:
+    """Twelve hex digits over what decides the result; ``without`` names further dotted keys to leave out."""
+    kept = json.loads(json.dumps(config))
+    for key in ("data_root", "runs_dir", "logger", "datamodule.root", "datamodule.num_workers", *without):
+        *parents, last = key.split(".")
+        node = kept
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a run's ``config.yaml``."""
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: is no run configuration")
+    return {str(k): v for k, v in config.items()}
+
+
+def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
+    """Build the object that ``_target_`` names. Nested mappings with a ``_target_`` are built first."""
+    from hydra.utils import instantiate as hydra_instantiate
+
+    return hydra_instantiate(dict(node), _convert_="all", **extra)
+
+
+def get_target(path: str) -> Any:
+    """Import the class or function behind a ``_target_``."""
+    from hydra.utils import get_object
+
+    logger = logging.getLogger("hydra.utils")  # it prints what the exception says anyway
+    logger.disabled = True
+    try:
+        return get_object(path)
+    finally:
+        logger.disabled = False
+
+
+def show(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) -> str:
+    """The composed configuration, each value followed by the file that it came from."""
+    composed = compose(experiment, overrides)
+    rows = [(key, _literal(value), composed.where(key)) for key, value in flatten(composed.config)]
+    width_key = max(len(key) for key, _, _ in rows)
+    width_value = min(44, max(len(value) for _, value, _ in rows))
+    return "\n".join(f"{key:<{width_key}}  {value:<{width_value}}  # {origin}" for key, value, origin in rows)
+
+
+def flatten(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys and leaf values, in order; empty mappings are leaves."""
+    if isinstance(node, Mapping) and node:
+        return [
+            leaf for key, value in node.items() for leaf in flatten(value, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    return [(prefix, node)]
+
+
+def _origins(arguments: list[str], folders: Sequence[Path]) -> dict[str, str]:
+    """Which file set each key, from Hydra's own defaults list in the order of composition."""
+    loader = GlobalHydra.instance().config_loader()
+    origin: dict[str, str] = {}
+    for default in loader.compute_defaults_list("train", arguments, RunMode.RUN).defaults:
+        path = default.config_path
+        found = [file for folder in folders if path and (file := folder / f"{path}.yaml").is_file()]
+        if path is None or not found:
+            continue
+        name = f"configs/{path}.yaml" if found[0].is_relative_to(folders[0]) else _file(path)
+        if not found[0].is_relative_to(folders[0].parent):
+            name = str(found[0])
+        prefix = default.package if default.package not in (None, "_global_", "<root>") else ""
+        for key, _ in flatten(OmegaConf.to_container(OmegaConf.load(found[0])), prefix or ""):
+            origin.setdefault(key.rpartition(".")[0], name)
+            origin[key] = name
+    return origin
+
+
+def _open_key(text: str) -> str:
+    """Let constructor arguments that a YAML file leaves out be set without Hydra's ``+``; gate 2 knows the signature."""
+    key, equals, _ = text.partition("=")
+    if not equals and not text.startswith("~"):
+        raise ConfigError(f"{text!r} is no override: write key=value (a flag goes before or after, with two dashes)")
+    group, dot, _ = key.partition(".")
+    return f"++{text}" if dot and group in OPEN_GROUPS else text
+
+
+def _parse(text: str) -> Any:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError(_explain(error, text)) from error
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[\w./:+@-]+|\$\{.*\}", value) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _check_root(config: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+    for key, value, choices in (
+        ("objective.mode", config["objective"]["mode"], ("min", "max")),
+        ("checkpoint", config["checkpoint"], ("best", "last")),
+    ):
+        if value not in choices:
+            raise ConfigError(f"{origin.get(key, COMMAND_LINE)}: {key}={value!r}: {did_you_mean(str(value), choices)}")
+
+
+def _explain(error: Exception, typed: str | None = None) -> str:
+    """Hydra's and OmegaConf's messages in ours: file, key, value, nearest valid choice."""
+    text, cause = str(error), str(error.__cause__ or "")
+    file = re.search(r"In '([^']+)'", text)
+    where = f"{_file(file.group(1))}: " if file and file.group(1) != "train" else f"{COMMAND_LINE}: "
+    if missing := re.search(r"Could not find '([^'/]+)/(.+)'", text):
+        group, name = missing.groups()
+        choices = [e.name for e in list_configs(group if group in KINDS else "experiment")] if group in KINDS else []
+        choices = choices or re.findall(r"\t([^\s:=]+)$", text.split("Config search path")[0], re.M)
+        return f"{where}{group}={name}: there is no such {group}; {did_you_mean(name, choices)}"
+    if group := re.search(r"You must specify '(\w+)'", text):
+        choices = [e.name for e in list_configs(group.group(1))]
+        return f"{where}no {group.group(1)} is chosen; {did_you_mean('', choices)}"
+    if override := re.search(r"Could not override '([^']+)'", text):
+        return f"{COMMAND_LINE}: unknown key {override.group(1)!r}; {did_you_mean(override.group(1), _known_keys())}"
+    if key := re.search(r"Key '(\w+)' (?:is )?not in .*?full_key: (\S+)", f"{text} {cause}", re.S):
+        return f"{where}unknown key {key.group(2)!r}; {did_you_mean(key.group(2), _known_keys())}"
+    if value := re.search(r"(Value '.*?' .*?could not be converted to \w+).*?full_key: (\S+)", f"{text} {cause}", re.S):
+        return f"{where}{value.group(2)}: {value.group(1)[0].lower()}{value.group(1)[1:]}"
+    if "Interpolation" in type(error).__name__:
+        return f"interpolation fails: {' '.join(text.split())}"
+    if "Ambiguous value" in text or "Sweep parameters" in text:
+        return f"{COMMAND_LINE}: {text.splitlines()[0]}: for a sweep add -m, for a list write key=[a,b]"
+    first = " ".join(
+        filter(None, [text.splitlines()[0] if text else type(error).__name__, cause.splitlines()[0] if cause else ""])
+    )
+    return f"{where}{first}" + (f" (in {typed!r})" if typed else "")
+
+
+def _file(path: str) -> str:
+    return f"{path}.yaml" if path.startswith("experiments/") else f"configs/{path}.yaml"
+
+
+def _known_keys() -> list[str]:
+    return [key for key, _ in flatten(OmegaConf.to_container(OmegaConf.structured(Schema)))] + ["debug"]

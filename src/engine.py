@@ -1,0 +1,295 @@
+"""The one trainer loop: build, fit, test, record. Whatever the twin, it goes through :func:`train`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from . import callbacks as own
+from .config import Composed, compose, expand, instantiate, load_config
+from .contracts import DataSpec
+from .errors import ConfigError, NeurotwinError
+from .gates import Pieces, build, check_targets
+from .runs import Run, claim, load_run, new_record, now, process_identity, write_json, write_text
+
+_RUN_DIR = "NEUROTWIN_RUN_DIR"  # how the ranks of a distributed run learn which folder rank 0 claimed
+log = logging.getLogger("neurotwin")
+
+
+def train(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = (), *, debug: bool = False) -> Run:
+    """Train and test an experiment.
+
+    Args:
+        experiment: ``paper/row`` as ``neurotwin list`` prints it.
+        overrides: ``["optimizer.lr=1e-3"]`` in Hydra's grammar, or ``{"optimizer.lr": 1e-3}``.
+        debug: Two batches of everything, one epoch.
+
+    Returns:
+        The run: ``run.metrics``, ``run.figures``, ``run.path``, ``run.model``.
+
+    Raises:
+        ConfigError: Before the first epoch, if one of the gates is not passed.
+        DataError: If data are missing or unreadable.
+    """
+    composed = compose(experiment, overrides)
+    if debug:
+        composed = compose(experiment, [*composed.overrides, "debug=fast"])
+    return launch(composed)
+
+
+def train_many(experiment: str, overrides: Iterable[str]) -> list[Run]:
+    """Multirun: every combination of swept values, one after the other. All jobs pass gates 1 and 2 before any starts.
+
+    A job that fails is recorded as failed and does not stop the others.
+    """
+    jobs = [compose(experiment, job) for job in expand(list(overrides))]
+    for job in jobs:
+        check_targets(job)
+        if int(job.config["trainer"].get("devices") or 1) > 1:
+            raise ConfigError("-m runs its jobs in one process: launch distributed jobs one by one")
+    done = []
+    for number, job in enumerate(jobs, 1):
+        log.info("job %d of %d: %s", number, len(jobs), " ".join(job.overrides))
+        try:
+            done.append(launch(job))
+        except NeurotwinError as error:
+            log.error("job %d of %d failed: %s", number, len(jobs), error)
+    return done
+
+
+def resume(run: Run | str | Path) -> Run:
+    """Go on with an interrupted or failed run from its last completed epoch; the result is that of an unbroken run.
+
+    Raises:
+        NeurotwinError: If the run still runs, or its data have changed since.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    if run.status == "finished":
+        return run
+    if run.status == "running" and _RUN_DIR not in os.environ:
+        raise NeurotwinError(f"{run.path.name} is still running (process {run.record['process']['pid']})")
+    return launch(_recorded(run), run)
+
+
+def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
+    """Score a trained run's checkpoint on a split; written to ``evaluation_<split>.json``.
+
+    Args:
+        run: A run or its folder.
+        split: ``train``, ``val`` or ``test``.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    if split not in ("train", "val", "test"):
+        raise ConfigError(f"split={split!r}: choose from train, val, test")
+    composed = _recorded(run)
+    pieces = build(composed)
+    _load_weights(pieces, run.checkpoint())
+    pieces.datamodule.setup("test")
+    loader = getattr(pieces.datamodule, f"{split}_dataloader")()
+    if loader is None or (isinstance(loader, list) and not loader):
+        raise ConfigError(f"{run.path.name} has no {split} split")
+    with _quiet():
+        trainer = _trainer(composed, run.path, [], logger=False)
+        metrics = _test(trainer, pieces, loader)
+    write_json(run.path / f"evaluation_{split}.json", metrics)
+    return metrics
+
+
+def load_task(run: Run) -> Any:
+    """The trained task of a run, in evaluation mode, with its (not set up) datamodule as ``task.datamodule``.
+
+    Needs the checkpoint only, not the training data.
+    """
+    recorded: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.record["spec"].items()}
+    spec = DataSpec(**recorded)
+    pieces = build(_recorded(run), spec=spec)
+    _load_weights(pieces, run.checkpoint())
+    pieces.task.datamodule = pieces.datamodule
+    return pieces.task.eval()
+
+
+def launch(composed: Composed, run: Run | None = None) -> Run:
+    """Run a checked configuration in a new folder, or go on in the folder of ``run``."""
+    config = composed.config
+    check_targets(composed)
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    started = time.perf_counter(), _cpu_seconds()
+    with _quiet():
+        pieces = build(composed, seed=lambda: seed_everything(config["seed"], workers=True, verbose=False))
+        seed_everything(config["seed"], workers=True, verbose=False)
+    fingerprint = pieces.datamodule.fingerprint()
+    folder = os.environ.get(_RUN_DIR)
+    if run is None and folder is None:
+        run = Run(claim(config["runs_dir"], composed.experiment, config["seed"]))
+        write_text(run.path / "config.yaml", composed.to_yaml())
+        write_text(run.path / "overrides.txt", "\n".join(composed.overrides) + "\n")
+        run.update(**new_record(composed.experiment, config["seed"], composed.hash, composed.overrides))
+        run.update(data=fingerprint, spec=asdict(pieces.datamodule.spec), parameters=_size(pieces.model))
+    elif run is None:
+        run = load_run(str(folder))
+    elif run.record.get("data") != fingerprint:
+        raise NeurotwinError(
+            f"{run.path.name}: the data changed since the run began (fingerprint {run.record.get('data')} then, "
+            f"{fingerprint} now); restore them, or train anew"
+        )
+    leader = folder is None
+    os.environ[_RUN_DIR] = str(run.path)
+    try:
+        if leader:
+            run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
+        with _log_file(run.path / "train.log"), _quiet():
+            metrics = _fit_and_test(composed, pieces, run.path, leader, run)
+        if leader:
+            _finish(run, pieces, metrics, started)
+    except BaseException as error:
+        if leader:
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit | SIGTERMException)
+            run.update(
+                status="interrupted" if interrupted else "failed",
+                error=f"{type(error).__name__}: {error}".strip(": "),
+                ended=now(),
+            )
+            write_text(run.path / "error.txt", traceback.format_exc())
+        raise
+    finally:
+        if leader:
+            os.environ.pop(_RUN_DIR, None)
+    return run
+
+
+def _fit_and_test(composed: Composed, pieces: Pieces, folder: Path, leader: bool, run: Run) -> dict[str, float]:
+    config, checkpoints = composed.config, folder / "checkpoints"
+    metric = config["objective"]["metric"]
+    if config["compile"]:
+        pieces.model.compile()  # in place: the state dict keeps its names
+    stopped = own.Stopped()
+    used: list[Any] = [own.ExactResume(), own.MetricsFile(folder / "metrics.csv"), own.StopOnNonFinite(), stopped]
+    used += [own.Heartbeat(folder / "run.json"), *(instantiate(node) for node in config["callbacks"].values())]
+    best = own.best_checkpoint(checkpoints, metric, config["objective"]["mode"]) if metric else None
+    used += [best] if best else []
+    used += [own.LastCheckpoint(checkpoints, stopped)]
+    if sys.stdout.isatty():
+        used.append(own.progress_bar())
+    loggers = [instantiate(node, folder=folder) for node in config["logger"].values()] if leader else []
+    trainer = _trainer(composed, folder, used, logger=loggers or False)
+    last = checkpoints / "last.ckpt"
+    trainer.fit(pieces.task, datamodule=pieces.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+    if not last.exists():  # a model fitted in closed form takes no optimiser step, for which Lightning saves nothing
+        trainer.save_checkpoint(last)
+    if leader and best is not None and best.best_model_score is not None:
+        run.update(objective={"metric": metric, "value": float(best.best_model_score)})
+    _load_weights(pieces, run.checkpoint(config["checkpoint"]))
+    metrics = _test(trainer, pieces)
+    if leader:
+        np.savez_compressed(folder / "predictions" / "test.npz", **pieces.task.predictions)
+        pieces.task.figures(folder / "figures", pieces.datamodule)
+    return metrics
+
+
+def _test(trainer: Trainer, pieces: Pieces, loader: Any = None) -> dict[str, float]:
+    """The averages that the task logs, then the scores of its pooled predictions, in this order."""
+    given = {"datamodule": pieces.datamodule} if loader is None else {"dataloaders": loader}
+    logged = trainer.test(pieces.task, **given, verbose=False)
+    scores = pieces.task.score(pieces.task.predictions) if pieces.task.predictions else {}
+    averages = {name: float(value) for name, value in (logged[0] if logged else {}).items()}
+    return {**averages, **{f"test/{name}": float(value) for name, value in scores.items()}}
+
+
+def _trainer(composed: Composed, folder: Path, used: list[Any], logger: Any) -> Trainer:
+    settings = dict(composed.config["trainer"])
+    settings.setdefault("enable_progress_bar", sys.stdout.isatty() and bool(used))
+    settings.setdefault("enable_model_summary", False)
+    return instantiate(
+        settings, callbacks=used, logger=logger, default_root_dir=str(folder), enable_checkpointing=bool(used)
+    )
+
+
+def _recorded(run: Run) -> Composed:
+    config = load_config(run.path / "config.yaml")
+    origin = {group: str(run.path / "config.yaml") for group in config}
+    return Composed(run.experiment, config, origin, tuple(run.record.get("overrides", ())))
+
+
+def _load_weights(pieces: Pieces, path: Path) -> None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        pieces.task.load_state_dict(state["state_dict"])
+    except Exception as error:
+        raise NeurotwinError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {error})") from error
+    if data_state := state.get(type(pieces.datamodule).__qualname__):
+        pieces.datamodule.load_state_dict(data_state)
+
+
+def _finish(run: Run, pieces: Pieces, metrics: dict[str, float], started: tuple[float, float]) -> None:
+    write_json(run.path / "metrics.json", metrics)
+    run.__dict__.pop("metrics", None)
+    cost = {
+        "wall_s": round(time.perf_counter() - started[0], 2),
+        "cpu_s": round(_cpu_seconds() - started[1], 2),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    previous = run.record.get("cost") or {}
+    for name in ("wall_s", "cpu_s"):
+        cost[name] = round(cost[name] + previous.get(name, 0.0), 2)
+    run.update(status="finished", ended=now(), cost=cost)
+
+
+def _resumed(run: Run) -> int:
+    """How many times the run was started again."""
+    count = run.record.get("resumed")
+    return 0 if count is None else count + 1
+
+
+def _size(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _cpu_seconds() -> float:
+    """CPU time of this process and of the loader processes that have ended."""
+    return sum(
+        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("neurotwin", "lightning", "py.warnings")]
+    logging.captureWarnings(True)
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's advertisements and its advice about loader processes do not reach the terminal."""
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        yield

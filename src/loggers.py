@@ -1,0 +1,57 @@
+"""Loggers beside ``metrics.csv``: functions of the run folder, called by the engine through their ``_target_``."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+
+def tensorboard(folder: Path) -> Logger:
+    """TensorBoard event files below ``folder/tensorboard``."""
+    return TensorBoardLogger(save_dir=folder, name="tensorboard", version="")
+
+
+def wandb(folder: Path, project: str = "neurotwin", offline: bool | None = None, **arguments: Any) -> Logger:
+    """Weights & Biases, resumable under the run folder's name.
+
+    Args:
+        folder: The run folder.
+        project: W&B project.
+        offline: Write locally only; ``None`` asks the server for two seconds and goes offline if it does not answer
+            (wandb itself would hang for minutes and then fail the run).
+        **arguments: Anything else that ``wandb.init`` takes.
+    """
+    if offline is None:
+        offline = not _reachable()
+    if offline:
+        os.environ["WANDB_MODE"] = "offline"
+    return WandbLogger(
+        save_dir=folder, project=project, name=folder.name, id=folder.name, offline=offline, resume="allow", **arguments
+    )
+
+
+def _reachable(timeout_s: float = 2.0) -> bool:
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return False
+    server = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    if not (os.environ.get("WANDB_API_KEY") or _netrc_has(server.hostname)):
+        return False
+    try:
+        socket.create_connection((server.hostname, server.port or 443), timeout=timeout_s).close()
+    except OSError:
+        return False
+    return True
+
+
+def _netrc_has(host: str | None) -> bool:
+    import netrc
+
+    try:
+        return host is not None and netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,293 @@
+"""Reproduce a paper: run what is missing of its rows, pool the folds, put our numbers beside the published ones."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .config import Composed, compose, get_target, load_config
+from .errors import ConfigError, NeurotwinError, did_you_mean
+from .registry import paper_dir
+from .runs import Run, read_json, runs, write_json
+from .tables import render, update_readme
+
+log = logging.getLogger("neurotwin")
+_ROW_KEYS = {"name", "config", "overrides", "grid", "folds", "seeds", "metric", "published", "source", "tolerance"}
+_ROW_KEYS |= {"data", "note"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a paper's table.
+
+    Attributes:
+        name: Unique name; of grid rows, the labels joined by ``/``.
+        config: Experiment ``paper/row``.
+        overrides: Hydra overrides on top of it.
+        seeds: Model and split seeds; one value of every metric each.
+        folds: Folds pooled into that value; None for a single run.
+        metric: The metric that the verdict is about.
+        labels: Grid axis to label, for tables.
+        published: The paper's value, if it gives one.
+        source: Where in the paper.
+        tolerance: Largest difference that still counts as reproduced.
+        data: ``real`` or ``simulated``.
+        note: What a reader must know about the comparison.
+    """
+
+    name: str
+    config: str
+    metric: str
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    folds: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    published: float | None = None
+    source: str = ""
+    tolerance: float = 0.01
+    data: str = "real"
+    note: str = ""
+
+
+def reproduce(
+    paper: str,
+    rows: Sequence[str] = (),
+    seeds: str | Sequence[int] | None = None,
+    jobs: int = 1,
+    smoke: bool = False,
+    update: bool = False,
+    runs_dir: Path | None = None,
+) -> str:
+    """Run the missing runs of a paper's rows and return the table as Markdown.
+
+    Finished runs of the same configuration are reused, interrupted ones are resumed, so an aborted call goes on where
+    it stopped. The tables are also written to ``<runs_dir>/<paper>/reproduction.{md,json}``.
+
+    Args:
+        paper: Folder name below ``experiments/``.
+        rows: Glob patterns on row names; empty for all.
+        seeds: Instead of the rows' own.
+        jobs: Processes.
+        smoke: Two batches of one fold and one seed of every row.
+        update: Write ``expected.json`` and the tables of the paper's README.
+        runs_dir: Where the runs lie; default as for training.
+
+    Raises:
+        ConfigError: Before anything runs, if a row cannot be composed.
+    """
+    folder = paper_dir(paper)
+    chosen = select(read_rows(folder / "paper.yaml"), rows)
+    extra = ["debug=fast"] if smoke else []
+    extra += [f"runs_dir={runs_dir}"] if runs_dir else []
+    plan: dict[Row, list[list[Composed]]] = {}
+    for row in chosen:
+        wanted = _seeds(seeds) if seeds is not None else row.seeds
+        wanted, folds = (wanted[:1], 1) if smoke else (wanted, row.folds)
+        plan[row] = [_jobs(row, seed, folds, extra) for seed in wanted]
+    composed = [job for groups in plan.values() for group in groups for job in group]
+    done = _run_missing(composed, jobs)
+    results = {}
+    for row, groups in plan.items():
+        complete = [[done[job.hash] for job in group] for group in groups if all(job.hash in done for job in group)]
+        if complete:
+            results[row.name] = _summary(row, complete)
+    expected = {"rows": results}
+    layout = load_config(folder / "paper.yaml").get("tables", [])
+    known = read_json(folder / "expected.json") if (folder / "expected.json").exists() else {"rows": {}}
+    if update and not smoke:
+        expected = {"rows": {**known["rows"], **results}}
+        write_json(folder / "expected.json", expected)
+        update_readme(folder / "README.md", render(expected["rows"], layout))
+    target = Path(composed[0].config["runs_dir"]).expanduser() / paper
+    target.mkdir(parents=True, exist_ok=True)
+    text = render(results, layout)
+    write_json(target / "reproduction.json", {"rows": results})
+    (target / "reproduction.md").write_text(text, encoding="utf-8")
+    missing = len({job.hash for job in composed} - set(done))
+    return text + (
+        f"\n{missing} of {len(composed)} runs failed; `neurotwin runs {paper}` lists them.\n" if missing else ""
+    )
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a ``paper.yaml``, grids expanded.
+
+    Raises:
+        ConfigError: With the file, the row and the key.
+    """
+    rows: list[Row] = []
+    for entry in load_config(path).get("rows", []):
+        name = entry.get("name", "?")
+        for key in entry:
+            if key not in _ROW_KEYS:
+                raise ConfigError(f"{path}: row {name!r}: unknown key {key!r}; {did_you_mean(key, _ROW_KEYS)}")
+        for key in ("name", "config", "metric"):
+            if key not in entry:
+                raise ConfigError(f"{path}: row {name!r} has no {key!r}")
+        axes = entry.get("grid") or {}
+        for labels in itertools.product(*axes.values()):
+            cell = dict(zip(axes, map(str, labels), strict=True))
+            overrides = [*entry.get("overrides", [])]
+            for axis, label in zip(axes, labels, strict=True):
+                value = axes[axis][label]
+                overrides += [value] if isinstance(value, str) else list(value or [])
+            published = entry.get("published")
+            if isinstance(published, Mapping):
+                published = next((published[label] for label in cell.values() if label in published), None)
+            rows.append(
+                Row(
+                    name=name.format(**cell) if axes else name,
+                    config=entry["config"],
+                    metric=entry["metric"],
+                    overrides=tuple(overrides),
+                    seeds=tuple(entry.get("seeds", [0])),
+                    folds=entry.get("folds"),
+                    labels=cell,
+                    published=published,
+                    source=entry.get("source", ""),
+                    tolerance=float(entry.get("tolerance", 0.01)),
+                    data=entry.get("data", "real"),
+                    note=entry.get("note", ""),
+                )
+            )
+    duplicates = [row.name for row in rows if sum(r.name == row.name for r in rows) > 1]
+    if duplicates:
+        raise ConfigError(f"{path}: several rows are named {duplicates[0]!r}")
+    return rows
+
+
+def select(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
+    """Rows that match any of the glob patterns; all without patterns."""
+    chosen = [row for row in rows if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+    if not chosen:
+        raise ConfigError(f"no row matches {', '.join(patterns)}; {did_you_mean(patterns[0], [r.name for r in rows])}")
+    return chosen
+
+
+def _jobs(row: Row, seed: int, folds: int | None, extra: Sequence[str]) -> list[Composed]:
+    per_fold = [[f"datamodule.fold={fold}"] for fold in range(folds)] if folds else [[]]
+    split = [f"datamodule.split_seed={seed}"] if folds else []
+    return [compose(row.config, [*row.overrides, f"seed={seed}", *split, *fold, *extra]) for fold in per_fold]
+
+
+def _run_missing(composed: Sequence[Composed], jobs: int) -> dict[str, Run]:
+    """Finished runs by configuration hash; what is not there yet is run, failures are logged and left out."""
+    known: dict[str, Run] = {}
+    for run in runs(composed[0].config["runs_dir"]):
+        if run.status == "finished" or run.record.get("config_hash") not in known:
+            known[str(run.record.get("config_hash"))] = run
+    done = {job.hash: known[job.hash] for job in composed if job.hash in known and known[job.hash].status == "finished"}
+    todo = list({job.hash: job for job in composed if job.hash not in done}.values())
+    log.info("%d runs are there, %d to do", len(done), len(todo))
+    for number, (job, outcome) in enumerate(_execute(todo, known, jobs), 1):
+        label = " ".join(job.overrides)
+        if isinstance(outcome, Run):
+            done[job.hash] = outcome
+            log.info("[%d/%d] %s %s", number, len(todo), job.experiment, label)
+        else:
+            log.error("[%d/%d] %s %s failed: %s", number, len(todo), job.experiment, label, outcome)
+    return done
+
+
+def _execute(
+    todo: Sequence[Composed], known: Mapping[str, Run], jobs: int
+) -> Iterator[tuple[Composed, Run | BaseException]]:
+    if jobs <= 1:
+        for job in todo:
+            try:
+                yield job, _one(job, known.get(job.hash))
+            except Exception as error:
+                yield job, error
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = {pool.submit(_one, job, known.get(job.hash)): job for job in todo}
+        for future in as_completed(futures):
+            failure = future.exception()
+            yield futures[future], failure if failure is not None else future.result()
+
+
+def _one(job: Composed, previous: Run | None) -> Run:
+    from .engine import launch, resume
+
+    if previous is not None and previous.status in ("interrupted", "failed"):
+        try:
+            return resume(previous)
+        except NeurotwinError:
+            pass  # its data or code changed: train anew
+    return launch(job)
+
+
+def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
+    """Metrics of a row: the folds of a seed pooled into one value, then mean and sd over seeds."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for group in groups:
+        for name, value in _pooled(group).items():
+            values[name].append(value)
+    members = [run for group in groups for run in group]
+    return {
+        "data": row.data,
+        "labels": dict(row.labels),
+        "metric": row.metric,
+        "published": row.published,
+        "source": row.source,
+        "tolerance": row.tolerance,
+        "note": row.note,
+        "seeds": len(groups),
+        "folds": row.folds,
+        "parameters": members[0].record.get("parameters"),
+        "commit": sorted({_commit(run) for run in members}),
+        "device": sorted({str(run.record.get("device")) for run in members})[0],
+        "cpu_seconds": round(sum(run.record["cost"]["cpu_s"] for run in members), 1),
+        "metrics": {
+            name: {
+                "mean": float(np.mean(v)),
+                "sd": float(np.std(v, ddof=1)) if len(v) > 1 else None,
+                "n": len(v),
+                "values": v,
+            }
+            for name, v in values.items()
+        },
+    }
+
+
+def _pooled(group: Sequence[Run]) -> dict[str, float]:
+    """One value a metric from all folds of a seed: scores of the concatenated predictions, not means of scores."""
+    if len(group) == 1:
+        return group[0].metrics
+    task = get_target(group[0].config["task"]["_target_"])
+    parts = []
+    for run in group:
+        with np.load(run.path / "predictions" / "test.npz", allow_pickle=False) as arrays:
+            parts.append(dict(arrays))
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if len(np.unique(rows["window"])) != len(rows["window"]):
+        raise NeurotwinError(f"{group[0].experiment}: folds overlap: an item is tested in more than one of them")
+    return {f"test/{name}": float(value) for name, value in task.score(rows).items()}
+
+
+def _commit(run: Run) -> str:
+    git = run.record.get("git") or {}
+    return str(git.get("commit", "unknown"))[:10] + ("+" if git.get("dirty") else "")
+
+
+def _seeds(text: str | Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(text, str):
+        return tuple(text)
+    if span := re.fullmatch(r"(\d+)\.\.(\d+)", text):
+        return tuple(range(int(span.group(1)), int(span.group(2)) + 1))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--seeds {text!r}: write 0,1,2 or 0..4") from None
