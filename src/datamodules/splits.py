@@ -43,18 +43,18 @@ def fold_rows(
         ConfigError: The fold is out of range, there are too few units, or a part would lack a class.
     """
     if not 0 <= fold < folds:
-        raise ConfigError(f"fold={fold} is out of range: folds={folds}, choose 0 to {folds - 1}")
+        raise ConfigError(f"datamodule.fold={fold} is out of range: folds={folds}, choose 0 to {folds - 1}")
     if not 0 <= val_fraction <= 0.5:
-        raise ConfigError(f"val_fraction={val_fraction}: must lie between 0 (no validation part) and 0.5")
+        raise ConfigError(f"datamodule.val_fraction={val_fraction}: must lie between 0 (no validation part) and 0.5")
     classes = np.arange(len(class_names)) if class_names else np.unique(target)
     names = list(class_names) or [str(code) for code in classes]
 
-    parts = _stratified(target, unit, folds, seed, classes, names, f"folds={folds}", unit_name)
+    parts = _stratified(target, unit, folds, seed, classes, names, f"datamodule.folds={folds}", unit_name)
     train, test = parts[fold]
     val = np.empty(0, dtype=np.int64)
     if val_fraction > 0:
         inner = round(1 / val_fraction)
-        setting = f"val_fraction={val_fraction} (1 in {inner})"
+        setting = f"datamodule.val_fraction={val_fraction} (1 in {inner})"
         candidates = _stratified(target[train], unit[train], inner, seed, classes, names, setting, unit_name)
         # One large patient may fill a whole fold of windows: take the fold with the fairest share of units.
         share = len(np.unique(unit[train])) / inner
@@ -103,6 +103,6 @@ def _require_classes(
         absent = [name for code, name in zip(classes, names, strict=True) if not np.any(target[rows] == code)]
         if absent:
             raise ConfigError(
-                f"fold={fold}: the {part} part has no window of class {', '.join(map(repr, absent))} when folds keep "
-                f"whole {unit_name}s together; lower folds, change split_seed, or split by a smaller unit"
+                f"datamodule.fold={fold}: the {part} part has no window of class {', '.join(map(repr, absent))} when "
+                f"folds keep whole {unit_name}s together; lower folds, change split_seed, or split by a smaller unit"
             )

@@ -6,7 +6,9 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,3 +53,38 @@ def cached_array(key: str, compute: Callable[[], np.ndarray], folder: Path | Non
     except OSError:
         return compute()
     return np.load(path, allow_pickle=False)
+
+
+class StoredSignal:
+    """A signal on disk with the part of the array interface that windows need: shape, slices, ``np.asarray``.
+
+    The file is mapped at the first access and again in every process that gets a copy: a pickled memory map would
+    carry all its samples to each loader process.
+
+    Args:
+        path: ``.npy`` file, ``(channel, time)``.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.shape: tuple[int, ...] = self._map().shape
+        self.dtype = self._map().dtype
+        self.ndim = len(self.shape)
+
+    def _map(self) -> np.ndarray:
+        return _mapped(self.path)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self._map()[key]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._map(), dtype=dtype)
+
+
+@lru_cache(maxsize=128)
+def _mapped(path: Path) -> np.ndarray:
+    """Memory map of a file; the cache bounds the number of open files."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,200 @@
+"""EDF and EDF+ through MNE, with the checks that MNE leaves out, brought to one montage and sampling rate."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import mne
+import numpy as np
+from scipy.signal import butter, resample_poly, sosfiltfilt
+
+from ...contracts import Event, Recording
+from ...errors import ConfigError, DataError
+from ..base import digest
+from .cache import StoredSignal, cached_file
+from .montage import Montage
+
+_ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
+#: Those that MNE scales; it takes every other unit for volt. The two letters mu are different characters.
+_UNITS = frozenset({"uV", "\u03bcV", "\u00b5V", "mV", "V"})
+
+
+@dataclass(frozen=True)
+class EDFHeader:
+    """The part of an EDF header that says what is in the file.
+
+    Attributes:
+        labels: Channel labels as written, annotation channels left out.
+        sampling_rates_hz: One a channel.
+        units: Physical dimension of each channel, as written.
+        duration_s: Length that the header announces.
+    """
+
+    labels: tuple[str, ...]
+    sampling_rates_hz: tuple[float, ...]
+    units: tuple[str, ...]
+    duration_s: float
+
+
+def read_edf_header(path: Path) -> EDFHeader:
+    """Read the header and compare the announced with the actual length: MNE reads a truncated file without a word.
+
+    Raises:
+        DataError: The file is empty, no EDF file, or shorter than its header says.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+            size = path.stat().st_size
+            if size == 0:
+                raise DataError(f"{path}: empty file (0 bytes)")
+            n_signals = int(head[252:256])
+            fields = file.read(256 * n_signals)
+        header_bytes, n_records, record_s = int(head[184:192]), int(head[236:244]), float(head[244:252])
+        names = [fields[16 * i : 16 * (i + 1)].decode("latin-1").strip() for i in range(n_signals)]
+        # Fields stand in columns: label 16 bytes, transducer 80, unit 8, four ranges 32, filter 80, samples 8.
+        units = [fields[o : o + 8].decode("latin-1").strip() for o in range(96 * n_signals, 104 * n_signals, 8)]
+        samples = [int(fields[o : o + 8]) for o in range(216 * n_signals, 224 * n_signals, 8)]
+        if n_signals < 1 or record_s < 0 or header_bytes != 256 * (n_signals + 1):
+            raise ValueError("inconsistent header")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not an EDF file, or its header is damaged ({error})") from error
+    record_bytes = (3 if head[:1] == b"\xff" else 2) * sum(samples)
+    present = (size - header_bytes) // record_bytes if record_bytes else 0
+    # A recorder that was not stopped properly leaves -1, which the standard allows.
+    if present < max(n_records, 1):
+        raise DataError(
+            f"{path}: truncated: the header announces {n_records} records of {record_s:g} s, the file holds {present}"
+        )
+    kept = [i for i, name in enumerate(names) if name not in _ANNOTATION_LABELS]
+    rates = tuple(samples[i] / record_s if record_s else 0.0 for i in kept)
+    duration_s = max(n_records, present) * record_s
+    return EDFHeader(tuple(names[i] for i in kept), rates, tuple(units[i] for i in kept), duration_s)
+
+
+@dataclass(frozen=True)
+class EDFReader:
+    """Reads EDF files into one montage, one sampling rate, one band: the same for training and for a user's file.
+
+    Attributes:
+        montage: Channels that a model sees.
+        sampling_rate_hz: Rate that a model sees; files of a higher rate are resampled (polyphase filter).
+        band_hz: Zero-phase Butterworth band-pass of order 4, or ``None``.
+        cache_dir: Folder of the prepared signals, see :func:`~.cache.cache_folder`.
+    """
+
+    montage: Montage
+    sampling_rate_hz: float
+    band_hz: tuple[float, float] | None = None
+    cache_dir: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        montage: Montage,
+        sampling_rate_hz: float,
+        band_hz: Sequence[float] | None,
+        cache_dir: str | Path | None,
+    ) -> EDFReader:
+        """Build a reader from the values of a config, after checking them."""
+        if sampling_rate_hz <= 0:
+            raise ConfigError(f"datamodule.sampling_rate_hz={sampling_rate_hz}: must be positive")
+        band = None if band_hz is None else tuple(float(edge) for edge in band_hz)
+        if band is not None and not (len(band) == 2 and 0 < band[0] < band[1] < sampling_rate_hz / 2):
+            raise ConfigError(
+                f"datamodule.band_hz={list(band)}: needs two edges, 0 < low < high < {sampling_rate_hz / 2:g} Hz (half "
+                f"of datamodule.sampling_rate_hz)"
+            )
+        folder = None if cache_dir is None else Path(cache_dir).expanduser()
+        return cls(montage, float(sampling_rate_hz), band, folder)
+
+    def stored(self, path: Path, name: str) -> Recording:
+        """A recording whose signal stays on disk: prepared once, then mapped, so that a set may exceed the memory."""
+        with path.open("rb") as file:
+            head = file.read(1 << 20)
+        stat = path.stat()
+        # The identity must not depend on where the file lies, and reading all of a large set to hash it takes hours.
+        identity = digest(head, stat.st_size, self.montage, self.sampling_rate_hz, self.band_hz)
+        key = digest(identity, str(path.resolve()), stat.st_mtime_ns)
+        stored = cached_file(f"edf/{name}-{key}", lambda: self.prepare(path), self.cache_dir)
+        return self._recording(StoredSignal(stored), path, name, identity)  # type: ignore[arg-type]
+
+    def fresh(self, path: Path, name: str) -> Recording:
+        """A recording in memory, for a user's own file: a flat channel is a warning here, not an error."""
+        signal = self.prepare(path, allow_flat=True)
+        recording = self._recording(signal, path, name, digest(signal))
+        recording.events = _annotations(path)
+        return recording
+
+    def _recording(self, signal: np.ndarray, path: Path, name: str, identity: str) -> Recording:
+        metadata = {"origin": str(path), "montage": self.montage.name, "fingerprint": identity}
+        return Recording(signal, self.sampling_rate_hz, self.montage.channel_names, name, metadata=metadata)
+
+    def prepare(self, path: Path, allow_flat: bool = False) -> np.ndarray:
+        """Read, derive the montage, filter, resample: ``(channel, time)``, float32, µV.
+
+        Raises:
+            DataError: The file is damaged, lacks channels, has a lower sampling rate, or holds NaN or flat channels.
+        """
+        header = read_edf_header(path)
+        needed, matrix = self.montage.weights(header.labels, str(path))
+        rates = {header.sampling_rates_hz[index] for index in needed}
+        if len(rates) > 1:
+            raise DataError(f"{path}: EEG channels have different sampling rates: {sorted(rates)} Hz")
+        units = {header.units[index] for index in needed} - _UNITS
+        if units:
+            raise DataError(
+                f"{path}: unit {sorted(units)[0]!r} of an EEG channel is unknown, and so is its amplitude; write uV, "
+                f"mV or V into the header"
+            )
+        rate = rates.pop()
+        if rate < self.sampling_rate_hz * (1 - 1e-6):
+            raise DataError(
+                f"{path}: sampling rate {rate:g} Hz is below the {self.sampling_rate_hz:g} Hz that is asked for, the "
+                f"upper band would be empty; lower datamodule.sampling_rate_hz or leave the file out"
+            )
+        signal = matrix @ _samples(path, needed, rate)
+        if not np.isfinite(signal).all():
+            raise DataError(f"{path}: holds samples that are NaN or infinite")
+        flat = [n for n, row in zip(self.montage.channel_names, signal, strict=True) if np.ptp(row) == 0]
+        if flat:
+            fault = f"{path}: constant signal in {', '.join(flat)}"
+            if not allow_flat or len(flat) == len(signal):
+                raise DataError(fault)
+            warnings.warn(fault, stacklevel=2)
+        if self.band_hz is not None:
+            sections = butter(4, self.band_hz, btype="bandpass", fs=rate, output="sos")
+            signal = sosfiltfilt(sections, signal, axis=-1)
+        ratio = Fraction(self.sampling_rate_hz / rate).limit_denominator(1000)
+        if ratio != 1:
+            # A line through both ends keeps an offset from ringing at the edges, as zero padding makes it do.
+            signal = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+        return np.ascontiguousarray(signal, dtype=np.float32)
+
+
+def _samples(path: Path, needed: list[int], rate: float) -> np.ndarray:
+    """Some channels of a file, ``(needed, time)``, float32, µV."""
+    try:
+        raw = mne.io.read_raw_edf(path, preload=False, verbose="error")
+        if abs(raw.info["sfreq"] - rate) > 1e-6 * rate:
+            # MNE brings all channels to the highest rate in the file; go back to the one of the EEG.
+            raw.pick(needed).load_data(verbose="error").resample(rate, verbose="error")
+            needed = list(range(len(needed)))
+        return (raw.get_data(picks=needed, verbose="error") * 1e6).astype(np.float32)
+    except (ValueError, RuntimeError, OSError, KeyError, IndexError, AssertionError, OverflowError) as error:
+        raise DataError(f"{path}: MNE cannot read it as EDF ({error})") from error
+
+
+def _annotations(path: Path) -> list[Event]:
+    """EDF+ annotations, kept as they are: only those whose text starts with ``sz`` count as seizures."""
+    found = mne.io.read_raw_edf(path, preload=False, verbose="error").annotations
+    return [
+        Event(float(onset), float(duration), str(text))
+        for onset, duration, text in zip(found.onset, found.duration, found.description, strict=True)
+    ]
