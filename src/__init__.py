@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-#: Public functions and where they live; resolved on first use so that ``import neurotwin`` stays light.
+#: Public functions and where they live; resolved on first use so that ``import neurotwin`` stays light. A module may not
+#: bear the name of a function here: importing it would put the module in the function's place.
 _LAZY = {
     "train": ".engine",
     "resume": ".engine",
     "evaluate": ".engine",
-    "predict": ".predict",
-    "audit": ".audit",
-    "reproduce": ".reproduce",
+    "predict": ".prediction",
+    "audit": ".leakage_audit",
+    "reproduce": ".reproduction",
     "check": ".gates",
     "show": ".config",
     "list_configs": ".registry",
-    "load_run": ".runs",
-    "runs": ".runs",
-    "Run": ".runs",
+    "load_run": ".run_folder",
+    "runs": ".run_folder",
+    "Run": ".run_folder",
 }
 __all__ = [*_LAZY, "__version__"]
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from .engine import evaluate as evaluate
     from .engine import resume as resume
     from .engine import train as train
-    from .runs import Run as Run
-    from .runs import load_run as load_run
+    from .run_folder import Run as Run
+    from .run_folder import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:

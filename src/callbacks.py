@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBar
 
 from .errors import NeurotwinError
-from .runs import write_text
+from .run_folder import write_text
 
 HEARTBEAT_S = 60.0
 

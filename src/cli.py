@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import NeurotwinError
 
 if TYPE_CHECKING:
-    from .runs import Run
+    from .run_folder import Run
 
 _EPILOG = (
     "What follows an experiment's name is Hydra's override grammar: model.dropout=0.2 +trainer.limit_train_batches=5"
@@ -156,20 +156,20 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from .predict import predict
+    from .prediction import predict
 
     for path in predict(options.run, options.source, options.target):
         print(path)
 
 
 def _audit(options: argparse.Namespace) -> None:
-    from .audit import audit_config
+    from .leakage_audit import audit_config
 
     print(audit_config(options.datamodule, options.overrides, options.output))
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from .reproduce import reproduce
+    from .reproduction import reproduce
 
     table = reproduce(
         options.paper,
@@ -183,7 +183,7 @@ def _reproduce(options: argparse.Namespace) -> None:
 
 
 def _runs(options: argparse.Namespace) -> None:
-    from .runs import runs
+    from .run_folder import runs
 
     found = runs(options.dir, options.experiment)
     rows = [_run_row(run) for run in found]

@@ -235,7 +235,7 @@ def _origins(arguments: list[str], folders: Sequence[Path]) -> dict[str, str]:
 
 
 def _open_key(text: str) -> str:
-    """Let constructor arguments that a YAML file leaves out be set without Hydra's ``+``; gate 2 knows the signature."""
+    """Set constructor arguments that a YAML file leaves out without Hydra's ``+``; gate 2 knows the signature."""
     key, equals, _ = text.partition("=")
     if not equals and not text.startswith("~"):
         raise ConfigError(f"{text!r} is no override: write key=value (a flag goes before or after, with two dashes)")

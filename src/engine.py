@@ -25,7 +25,7 @@ from .config import Composed, compose, expand, instantiate, load_config
 from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
 from .gates import Pieces, build, check_targets
-from .runs import Run, claim, load_run, new_record, now, process_identity, write_json, write_text
+from .run_folder import Run, claim, load_run, new_record, now, process_identity, write_json, write_text
 
 _RUN_DIR = "NEUROTWIN_RUN_DIR"  # how the ranks of a distributed run learn which folder rank 0 claimed
 log = logging.getLogger("neurotwin")
@@ -166,6 +166,10 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
                 ended=now(),
             )
             write_text(run.path / "error.txt", traceback.format_exc())
+        if isinstance(error, SIGTERMException):
+            raise SystemExit(143) from None
+        if isinstance(error, SystemExit):  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
         raise
     finally:
         if leader:

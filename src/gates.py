@@ -22,7 +22,7 @@ from .registry import sources
 ALLOWED_PACKAGES = frozenset(
     {"neurotwin", "torch", "torchmetrics", "lightning", "torch_geometric", "monai", "braindecode", "functools"}
 )
-_BUILT_BY_ENGINE = {"task": {"model", "optimizer", "scheduler", "objective"}}
+_BUILT_BY_ENGINE = {"task": {"model", "optimizer", "scheduler", "objective"}, "logger": {"folder"}}
 _SPEC_FIELDS = frozenset(DataSpec.__dataclass_fields__)
 
 
@@ -211,7 +211,7 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
             )
         elif name in parameters and (reason := _type_fault(target, name, value)):
             faults.append(f"{composed.where(f'{key}.{name}')}: {key}.{name}={value!r}: {reason}")
-    given = set(node) | _BUILT_BY_ENGINE.get(key, set()) | (set(_SPEC_FIELDS) if key == "model" else set())
+    given = set(node) | _BUILT_BY_ENGINE.get(key.partition(".")[0], set()) | (set(_SPEC_FIELDS) if key == "model" else set())
     for name, parameter in parameters.items():
         required = parameter.default is parameter.empty and parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,

@@ -1,18 +1,10 @@
 """A data set, a model and an experiment of one's own, outside neurotwin."""
 
-from typing import NamedTuple
-
 import torch
 from neurotwin.contracts import DataSpec
 from neurotwin.datamodules.base import BaseDataModule, digest
 from neurotwin.tasks.base import BaseTask
 from torch import nn
-
-
-class Sample(NamedTuple):
-    signal: torch.Tensor
-    target: torch.Tensor
-    window: int
 
 
 class Tones(BaseDataModule):
@@ -31,10 +23,9 @@ class Tones(BaseDataModule):
         target = torch.rand(self.n, 1, generator=draw)
         time = torch.linspace(0, 6, self.n_times)
         signal = torch.sin(time * (1 + 3 * target)) + self.noise * torch.randn(self.n, self.n_times, generator=draw)
-        items = [Sample(*item) for item in zip(signal[:, None], target, range(self.n), strict=True)]
-        stage_of = [(i + self.fold) % self.folds for i in range(self.n)]
-        keep = {"test": {0}, "val": {1}, "train": set(range(2, self.folds))}
-        self.datasets = {s: [x for x, k in zip(items, stage_of, strict=True) if k in ks] for s, ks in keep.items()}
+        items = [{"signal": signal[i : i + 1], "target": target[i], "window": i} for i in range(self.n)]
+        parts = [[item for item in items if (item["window"] + self.fold) % self.folds == k] for k in range(self.folds)]
+        self.datasets = {"test": parts[0], "val": parts[1], "train": sum(parts[2:], [])}
 
     def fingerprint(self):
         return digest(self.n, self.n_times, self.noise, self.fold, self.split_seed)
@@ -44,19 +35,20 @@ class TinyNet(nn.Sequential):
     """A dense layer, dropout, a dense layer."""
 
     def __init__(self, n_times: int, n_outputs: int, hidden: int = 16, dropout: float = 0.1):
-        super().__init__(nn.Flatten(), nn.Linear(n_times, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs))
+        layers = nn.Flatten(), nn.Linear(n_times, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+        super().__init__(*layers)
 
 
 class Regression(BaseTask):
     """Mean squared error."""
 
     def step(self, batch, stage):
-        loss = nn.functional.mse_loss(self.model(batch.signal), batch.target)
-        self.log(f"{stage}/loss", loss, batch_size=len(batch.target), on_epoch=True, on_step=False, sync_dist=True)
+        loss = nn.functional.mse_loss(self.model(batch["signal"]), batch["target"])
+        self.log(f"{stage}/loss", loss, batch_size=len(batch["target"]), on_epoch=True, on_step=False, sync_dist=True)
         return loss
 
     def predict_rows(self, batch):
-        return {"window": batch.window, "error": (self.model(batch.signal) - batch.target)[:, 0]}
+        return {"window": batch["window"], "error": (self.model(batch["signal"]) - batch["target"])[:, 0]}
 
     @classmethod
     def score(cls, predictions):

@@ -19,7 +19,7 @@ import numpy as np
 from .config import Composed, compose, get_target, load_config
 from .errors import ConfigError, NeurotwinError, did_you_mean
 from .registry import paper_dir
-from .runs import Run, read_json, runs, write_json
+from .run_folder import Run, read_json, runs, write_json
 from .tables import render, update_readme
 
 log = logging.getLogger("neurotwin")

@@ -1,0 +1,38 @@
+# `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A CPU build of torch is enough for everything here; TORCH_INDEX=<url> or an own pip configuration chooses another.
+PIP_ARGS ?=
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-long lint types env clean
+
+demo: $(STAMP)  ## train on simulated recordings, print the result table and the path of a figure
+	$(BIN)/neurotwin train mallick2024/demo
+
+test: $(STAMP)  ## the tests of every change
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-long: $(STAMP)  ## everything, the slow tests too
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neurotwin needs Python 3.11 or newer: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1" "setuptools>=77" wheel
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -e . --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

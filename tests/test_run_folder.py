@@ -1,0 +1,72 @@
+"""Run folders never collide, records survive a torn write, the index lists what is there."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import neurotwin
+import pytest
+from neurotwin.cli import main
+from neurotwin.errors import NeurotwinError
+from neurotwin.run_folder import Run, claim, new_record, write_json
+
+
+def record(root, experiment="a/b", **values):
+    run = Run(claim(root, experiment, values.get("seed", 0)))
+    run.update(**{**new_record(experiment, 0, "hash", []), **values})
+    return run
+
+
+def test_simultaneous_launches_never_share_a_folder(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(lambda _: claim(tmp_path, "a/b", 0), range(200)))
+    assert len(set(folders)) == 200
+
+
+def test_record_says_what_is_needed_to_repeat_the_run(tmp_path):
+    content = json.loads((record(tmp_path).path / "run.json").read_text())
+    assert {"experiment", "status", "seed", "argv", "git", "versions", "process", "config_hash", "started"} <= set(
+        content
+    )
+    assert content["versions"]["torch"]
+
+
+def test_listing(run_root, capsys):
+    record(run_root, "p/one", status="finished", seed=3, objective={"metric": "val/loss", "value": 0.25})
+    record(run_root, "p/two", status="failed", seed=1)
+    (run_root / "p" / "two" / "torn").mkdir()
+    (run_root / "p" / "two" / "torn" / "run.json").write_text('{"experiment": "p/t')
+    assert main(["runs", "--sort", "seed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["p/two", "p/one"]
+    assert "val/loss=0.25" in lines[2]
+    assert main(["runs", "p/one", "--json"]) == 0
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == ["finished"]
+
+
+def test_runs_are_found_by_the_end_of_their_name(run_root):
+    run = record(run_root)
+    assert neurotwin.load_run(run.path.name[-4:]).path == run.path
+    with pytest.raises(NeurotwinError, match="no run 'zzzz'"):
+        neurotwin.load_run("zzzz")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    file = tmp_path / "x.json"
+    write_json(file, {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"new": object()})
+    assert json.loads(file.read_text()) == {"old": 1}
+
+
+def test_unwritable_runs_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NeurotwinError, match="no run folder can be made"):
+        claim(tmp_path / "file", "a/b", 0)
+
+
+def test_public_functions_are_functions():
+    import importlib
+
+    for module in ("engine", "gates", "config", "run_folder", "registry"):
+        importlib.import_module(f"neurotwin.{module}")
+    assert all(callable(getattr(neurotwin, name)) for name in ("train", "resume", "evaluate", "check", "show", "runs"))
