@@ -11,12 +11,12 @@ class ReliabilityBins(NamedTuple):
     """A reliability diagram's data, one entry a bin of equal width in confidence.
 
     Attributes:
-        count: Items in the bin.
+        items: Items in the bin.
         confidence: Mean probability of the predicted class; NaN in an empty bin.
         accuracy: Share of correct predictions; NaN in an empty bin.
     """
 
-    count: np.ndarray
+    items: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
 

@@ -41,7 +41,7 @@ def test_certain_and_right_is_perfectly_calibrated():
 
 def test_empty_bins_are_nan_and_counts_add_up():
     bins = reliability_bins(PROBABILITY, TARGET, bins=4)
-    assert bins.count.tolist() == [0, 0, 2, 2]
+    assert bins.items.tolist() == [0, 0, 2, 2]
     assert np.isnan(bins.accuracy[:2]).all()
     assert bins.confidence[2:] == pytest.approx([0.6, 0.85])
 

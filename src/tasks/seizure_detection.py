@@ -1,0 +1,288 @@
+"""Seizure detection: windows of EEG into classes, windows into events, files into annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_curve
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..contracts import EEGBatch, Predictions, Recording
+from ..errors import ConfigError
+from ..metrics.seizure_events import detect_events
+from ..metrics.seizure_scores import score_rows
+from .base import BaseTask, pool
+from .recording_figure import recording_figure
+from .seizure_figures import classification_figure, median_recording, subject_figure
+from .seizure_prediction import Prediction, slide, write_prediction
+from .streaming import StreamingDetector
+
+#: Scores of the validation windows that are logged every epoch, as :func:`score_rows` names them.
+VALIDATION_SCORES = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "ece", "brier")
+
+
+class SeizureDetection(BaseTask):
+    """Cross-entropy over windows of EEG; the last class is the seizure.
+
+    With two classes the decision threshold is chosen on the validation windows at the end of every epoch (largest
+    sensitivity + specificity) and stored in the checkpoint; test data never touch it. Validation and test are scored
+    by one function, :func:`~neurotwin.metrics.seizure_scores.score_rows`, whose docstring lists every name.
+
+    Args:
+        model: Maps ``(batch, channel, time)`` to logits ``(batch, class)``.
+        optimizer: See :class:`BaseTask`.
+        scheduler: See :class:`BaseTask`.
+        objective: See :class:`BaseTask`.
+        label_smoothing: Share of the target that is spread over all classes in training. ``val/loss`` and
+            ``test/loss`` are plain cross-entropy, so that they compare across settings.
+        class_weights: Weights of the classes in the training loss: one number a class, ``balanced`` (inverse
+            frequency in the training windows, mean 1 over the windows) or ``None``.
+        threshold: Fixed decision threshold of two classes; ``None`` chooses it on the validation windows, or takes
+            0.5 where there are none.
+        continuous: Whether recordings run through seizures, so that detections are scored as events. ``None``: when
+            there are two classes and some recording holds both.
+        step_s: Step of the windows when a file is predicted, s.
+        merge_gap_s: Detections closer than this become one event, s.
+        min_duration_s: Shorter events are dropped, s.
+    """
+
+    logged_metrics: ClassVar[frozenset[str]] = frozenset(
+        {"train/loss", "val/loss", "test/loss", *(f"val/{name}" for name in VALIDATION_SCORES)}
+    )
+    decision_threshold: Tensor
+    window_s: Tensor
+    scores_events: Tensor
+    loss_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        scheduler: Callable[..., Any] | None = None,
+        objective: str | None = "val/loss",
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | str | None = None,
+        threshold: float | None = None,
+        continuous: bool | None = None,
+        step_s: float = 1.0,
+        merge_gap_s: float = 10.0,
+        min_duration_s: float = 0.0,
+    ):
+        super().__init__(model, optimizer, scheduler, objective)  # type: ignore[arg-type]
+        if isinstance(class_weights, str) and class_weights != "balanced":
+            raise ConfigError(f"task.class_weights={class_weights!r}: give 'balanced', one number a class, or null")
+        for name, value, low, high in (
+            ("label_smoothing", label_smoothing, 0.0, 1.0),
+            ("threshold", threshold, 0.0, 1.0),
+            ("merge_gap_s", merge_gap_s, 0.0, np.inf),
+            ("min_duration_s", min_duration_s, 0.0, np.inf),
+        ):
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"task.{name}={value}: must lie between {low:g} and {high:g}")
+        if step_s <= 0:
+            raise ConfigError(f"task.step_s={step_s}: must be positive")
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.threshold = threshold
+        self.continuous = continuous
+        self.step_s = step_s
+        self.merge_gap_s = merge_gap_s
+        self.min_duration_s = min_duration_s
+        # In the checkpoint, because a run is evaluated and applied to files without its training data.
+        self.register_buffer("decision_threshold", torch.tensor(0.5 if threshold is None else threshold))
+        self.register_buffer("window_s", torch.tensor(float("nan"), dtype=torch.float64))
+        self.register_buffer("scores_events", torch.tensor(bool(continuous)))
+        self.register_buffer("loss_weights", None, persistent=False)
+
+    def setup(self, stage: str) -> None:
+        """Lightning hook: learn from the datamodule what the loss and the scores need to know."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is None:
+            return
+        spec, table = datamodule.spec, datamodule.windows
+        self.window_s.fill_(spec.n_times / spec.sampling_rate_hz)
+        if self.continuous is None:
+            mixed = (table.groupby("recording")["target"].nunique() > 1).any()
+            self.scores_events.fill_(bool(mixed) and spec.n_outputs == 2)
+        if stage == "fit" and self.class_weights is not None:
+            self.loss_weights = self._weights(spec.n_outputs, datamodule).to(self.window_s.device)
+
+    def _weights(self, classes: int, datamodule: Any) -> Tensor:
+        if self.class_weights == "balanced":
+            target = datamodule.windows["target"].to_numpy()[datamodule.split()["train"]]
+            count = np.bincount(target, minlength=classes)
+            present = np.count_nonzero(count)
+            return torch.tensor(len(target) / (present * np.maximum(count, 1)), dtype=torch.float32)
+        weights = torch.tensor(self.class_weights, dtype=torch.float32)
+        if len(weights) != classes:
+            raise ConfigError(f"task.class_weights has {len(weights)} numbers, but the data have {classes} classes")
+        return weights
+
+    def step(self, batch: EEGBatch, stage: str) -> Tensor:
+        """Cross-entropy of a batch."""
+        return self._forward(batch, stage)[0]
+
+    def _forward(self, batch: EEGBatch, stage: str) -> tuple[Tensor, Tensor]:
+        logits = self.model(batch.signal)
+        weight, smoothing = (self.loss_weights, self.label_smoothing) if stage == "train" else (None, 0.0)
+        loss = functional.cross_entropy(logits, batch.target, weight, label_smoothing=smoothing)
+        self.log(
+            f"{stage}/loss",
+            loss,
+            batch_size=len(batch.target),
+            on_step=False,
+            on_epoch=True,
+            sync_dist=stage != "train",
+        )
+        return loss, logits
+
+    def fit_data(self, batch: EEGBatch) -> tuple[Tensor, Tensor]:
+        """Windows and classes for a model that is fitted in closed form."""
+        return batch.signal, batch.target
+
+    def predict_rows(self, batch: EEGBatch) -> dict[str, Tensor]:
+        """Probability, target, identity and decision rule of every window."""
+        return self._rows_of(batch, self.model(batch.signal))
+
+    def _rows_of(self, batch: EEGBatch, logits: Tensor) -> dict[str, Tensor]:
+        def constant(value: Tensor | float) -> Tensor:
+            return torch.as_tensor(value, device=batch.target.device).expand(len(batch.target))
+
+        rows = {
+            "probability": logits.float().softmax(dim=-1),
+            "target": batch.target,
+            "window": batch.window,
+            "recording": batch.recording,
+            "subject": batch.subject,
+            "start_s": batch.start_s,
+            "threshold": constant(self.decision_threshold),
+        }
+        if self.scores_events:
+            rows["end_s"] = batch.start_s + self.window_s
+            rows["merge_gap_s"] = constant(self.merge_gap_s)
+            rows["min_duration_s"] = constant(self.min_duration_s)
+        return rows
+
+    @classmethod
+    def score(cls, predictions: Predictions) -> dict[str, float]:
+        """See :func:`~neurotwin.metrics.seizure_scores.score_rows`."""
+        return score_rows(predictions)
+
+    def _keep(self, batch: EEGBatch, stage: str) -> None:
+        _, logits = self._forward(batch, stage)
+        self._rows.append({name: value.detach().cpu() for name, value in self._rows_of(batch, logits).items()})
+
+    def validation_step(self, batch: EEGBatch, batch_idx: int) -> None:
+        """Lightning hook."""
+        self._keep(batch, "val")
+
+    def test_step(self, batch: EEGBatch, batch_idx: int) -> None:
+        """Lightning hook."""
+        self._keep(batch, "test")
+
+    def on_validation_epoch_start(self) -> None:
+        """Lightning hook."""
+        self._rows = []
+
+    def on_validation_epoch_end(self) -> None:
+        """Choose the decision threshold, then score the validation windows with it."""
+        rows = _gather(self._rows)
+        self._rows = []
+        if self.trainer.sanity_checking:
+            return
+        if self.threshold is None and rows["probability"].shape[1] == 2:
+            self.decision_threshold.fill_(best_threshold(rows["probability"][:, 1], rows["target"]))
+            rows["threshold"] = np.full(len(rows["target"]), self.decision_threshold.item(), dtype=np.float32)
+        scores = score_rows(rows)
+        for name in VALIDATION_SCORES:
+            # A validation set of one class ranks nothing; NaN would end the fit through early stopping.
+            value = scores[name] if np.isfinite(scores[name]) else 0.5
+            self.log(f"val/{name}", value, sync_dist=True)
+
+    def probabilities(self, signal: Tensor) -> Tensor:
+        """Class probabilities of normalised windows, ``(batch, channel, time)`` to ``(batch, class)``."""
+        return self.model(signal.to(self.device)).float().softmax(dim=-1)
+
+    @torch.inference_mode()
+    def predict_recording(self, datamodule: Any, recording: Recording) -> Prediction:
+        """Judge a recording every ``step_s`` and turn the windows into events.
+
+        Args:
+            datamodule: Gives windows their length and scaling; needs no training data.
+            recording: With the montage and the sampling rate of the training data.
+        """
+        self.eval()
+        start_s, end_s, probability = slide(self.probabilities, datamodule, recording, self.step_s)
+        threshold = float(self.decision_threshold)
+        events = detect_events(start_s, end_s, probability[:, -1], threshold, self.merge_gap_s, self.min_duration_s)
+        return Prediction(recording, start_s, end_s, probability, threshold, events)
+
+    def streaming_detector(self, datamodule: Any, n_channels: int, sampling_rate_hz: float) -> StreamingDetector:
+        """The causal form of :meth:`predict_recording`: takes µV as they come, emits every ``step_s``."""
+        normalise = datamodule.normaliser()
+        return StreamingDetector(
+            self.model,
+            n_channels,
+            sampling_rate_hz,
+            window_s=datamodule.window_length(sampling_rate_hz) / sampling_rate_hz,
+            step_s=self.step_s,
+            transform=lambda windows: torch.from_numpy(normalise(windows.numpy())),
+        )
+
+    def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
+        """Detect seizures in a user's recording; see :func:`~.seizure_prediction.write_prediction` for the files.
+
+        Args:
+            datamodule: Reads ``source`` with the montage and filters of the training data and writes annotations.
+            source: A recording.
+            target: Folder for the results.
+        """
+        predictions = (self.predict_recording(datamodule, recording) for recording in datamodule.read(source))
+        return [path for prediction in predictions for path in write_prediction(prediction, datamodule, target)]
+
+    def figures(self, folder: Path, datamodule: Any) -> list[Path]:
+        """Confusion and calibration; ROC of each subject; the detections in the median recording of the test set."""
+        rows, recordings = self.predictions, datamodule.recordings
+        drawn = [classification_figure(rows, datamodule.class_names, folder / "classification.png")]
+        if "subject_auroc_mean" in self.score(rows) and rows["probability"].shape[1] == 2:
+            pairs = zip(rows["subject"].tolist(), rows["recording"].tolist(), strict=True)
+            names = {subject: recordings[recording].subject for subject, recording in set(pairs)}
+            drawn.append(subject_figure(rows, names, folder / "subjects.png"))
+        if self.scores_events and (index := median_recording(rows)) is not None:
+            prediction = self.predict_recording(datamodule, recordings[index])
+            drawn.append(recording_figure(prediction, folder / "detections.png"))
+        return drawn
+
+
+def best_threshold(probability: np.ndarray, target: np.ndarray) -> float:
+    """Threshold with the largest sensitivity + specificity (Youden 1950), midway between the scores it separates.
+
+    Args:
+        probability: Probability of class 1, ``(item,)``.
+        target: 0 or 1, ``(item,)``.
+
+    Returns:
+        0.5 if only one class is present, or if no threshold is better than chance.
+    """
+    if len(np.unique(target)) < 2:
+        return 0.5
+    false_rate, true_rate, thresholds = roc_curve(target, probability, drop_intermediate=False)
+    thresholds = np.append(np.clip(thresholds, 0.0, 1.0), 0.0)
+    best = int(np.argmax(true_rate - false_rate))
+    if true_rate[best] <= false_rate[best]:
+        return 0.5
+    return float((thresholds[best] + thresholds[best + 1]) / 2)
+
+
+def _gather(kept: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """The rows of all batches and ranks, every item once."""
+    parts: list[dict[str, np.ndarray]] = [{name: torch.cat([row[name] for row in kept]).numpy() for name in kept[0]}]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        local, parts = parts[0], [{}] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, local)
+    return pool(parts)
