@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +34,9 @@ def run_root(tmp_path, monkeypatch) -> Path:
 def example(tmp_path_factory) -> Path:
     """The example plugin, installed where this process and its children find it."""
     site = tmp_path_factory.mktemp("site")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", site, EXAMPLE],
-        check=True,
-    )
+    source = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "plugin")  # setuptools builds in the tree
+    options = ["-q", "--no-deps", "--no-build-isolation", "--target"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, site, source], check=True)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
     sys.path.insert(0, str(site))
     return site

@@ -65,7 +65,7 @@ def test_fault_in_a_file(fault, example, run_root, tmp_path, monkeypatch, capsys
     folder = tmp_path / "mine" / "experiments" / "mine"
     folder.mkdir(parents=True)
     groups = "\n".join(
-        f"  - override /{g}: {n}" for g, n in dict(datamodule="tones", model="tiny", task="regression").items()
+        f"  - override /{g}: {n}" for g, n in (("datamodule", "tones"), ("model", "tiny"), ("task", "regression"))
     )
     (folder / "row.yaml").write_text(f"# @package _global_\n# Mine\ndefaults:\n{groups}\n{fault}\n")
     monkeypatch.setenv("NEUROTWIN_CONFIG_DIR", str(tmp_path / "mine"))
