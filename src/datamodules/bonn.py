@@ -11,8 +11,10 @@ from ..contracts import Recording
 from ..errors import ConfigError, DataError, MissingDataError
 from .base import digest
 from .eeg import EEGDataModule
-from .formats.bonn_text import PAPER_TO_FILE, SAMPLING_RATE_HZ, SETS, BonnFile, find_bonn, parse_bonn_text
+from .formats.bonn_text import BAND_HZ, PAPER_TO_FILE, SAMPLING_RATE_HZ, SETS, BonnFile, find_bonn, read_bonn_text
 from .formats.cache import cached_array
+from .formats.edf import EDFReader
+from .formats.montage import SingleChannel
 from .simultaneity import max_abs_cross_correlation, simultaneity_groups
 
 
@@ -74,7 +76,7 @@ class BonnDataModule(EEGDataModule):
             absent = sorted(set(range(1, self.recordings_per_set + 1)) - numbers)
             if absent and self.on_error == "raise":
                 shown = ", ".join(f"{letter}{number:03d}" for number in absent[:5]) + (" …" if len(absent) > 5 else "")
-                why = ", which group folds need" if letter not in self.label_of_set else ""
+                why = ", which group folds need," if letter not in self.label_of_set else ""
                 raise DataError(
                     f"{self.root}: set {letter} ({SETS[letter]}){why} lacks {len(absent)} of {self.recordings_per_set} "
                     f"recordings: {shown}; complete it, or datamodule.on_error=skip goes on without"
@@ -102,9 +104,14 @@ class BonnDataModule(EEGDataModule):
         )
 
     def read(self, path: Path) -> list[Recording]:
-        """One Bonn text file."""
-        signal = parse_bonn_text(Path(path).read_bytes(), str(path))
-        return [Recording(signal[None], SAMPLING_RATE_HZ, ("EEG",), name=Path(path).stem)]
+        """A text file of integers at the rate of the set, or an EDF file of one channel."""
+        path = Path(path)
+        if path.suffix.lower() == ".edf":
+            return [
+                EDFReader(SingleChannel("single channel", ("EEG",)), SAMPLING_RATE_HZ, BAND_HZ).fresh(path, path.stem)
+            ]
+        signal = read_bonn_text(path, n_samples=None)
+        return [Recording(signal[None], SAMPLING_RATE_HZ, ("EEG",), name=path.stem, metadata={"origin": str(path)})]
 
 
 def parse_classes(classes: str) -> dict[str, int]:
@@ -127,7 +134,5 @@ def parse_classes(classes: str) -> dict[str, int]:
                 )
             label[file_letter] = index
     if len(names) < 2 or not all(names):
-        raise ConfigError(
-            f"datamodule.classes={classes!r}: needs two or more non-empty classes, such as A-E or AB-CD-E"
-        )
+        raise ConfigError(f"datamodule.classes={classes!r}: needs two or more classes, such as A-E or AB-CD-E")
     return label

@@ -12,6 +12,10 @@ import numpy as np
 from ..contracts import Event, Recording
 from ..errors import ConfigError, DataError, MissingDataError, did_you_mean
 from .eeg import EEGDataModule
+from .formats.edf import EDFReader
+from .formats.montage import DOUBLE_BANANA
+
+SAMPLING_RATE_HZ = 128.0
 
 #: Cases that are one patient: chb21 was recorded from chb01 1.5 years later; chb17 was packed in two parts.
 PATIENT_OF_CASE = {"chb21": "chb01", "chb17a": "chb17", "chb17b": "chb17", "chb17c": "chb17"}
@@ -50,6 +54,11 @@ class CHBMITClipsDataModule(EEGDataModule):
             pieces, rate, scale, names = index["pieces"], index["fs"], index["scale"], tuple(index["channels"])
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
             raise DataError(f"{index_path}: not an index of clips ({error!r})") from error
+        if rate != SAMPLING_RATE_HZ or names != DOUBLE_BANANA.channel_names:
+            raise DataError(
+                f"{index_path}: {len(names)} channels at {rate} Hz, expected the {len(DOUBLE_BANANA.channel_names)} of "
+                f"the double banana at {SAMPLING_RATE_HZ:g} Hz"
+            )
         present = sorted({piece["case"] for piece in pieces})
         for case in self.cases or ():
             if case not in present:
@@ -71,6 +80,10 @@ class CHBMITClipsDataModule(EEGDataModule):
             )
 
         return self.each([p for p in pieces if self.cases is None or p["case"] in self.cases], read_piece)
+
+    def read(self, path: Path) -> list[Recording]:
+        """One EDF file of one's own, bipolar or with a reference electrode."""
+        return [EDFReader(DOUBLE_BANANA, SAMPLING_RATE_HZ).fresh(Path(path), Path(path).stem)]
 
 
 def decode_clip(archive: dict[str, np.ndarray], key: str, path: Path, n_channels: int, n_samples: int) -> np.ndarray:

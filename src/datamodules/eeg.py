@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..contracts import DataSpec, Recording
+from ..contracts import DataSpec, Event, Recording
 from ..errors import ConfigError, DataError, did_you_mean
 from .base import BaseDataModule, digest
+from .formats.szcore_tsv import write_szcore_tsv
 from .splits import fold_rows
 from .windows import Normaliser, WindowDataset, WindowStore, window_starts, window_table
 
@@ -226,7 +227,7 @@ class EEGDataModule(BaseDataModule):
         if self.normalise == "window":
             return Normaliser()
         if self.normalise == "fixed":
-            return Normaliser(np.float32(0.0), np.float32(self.scale_uv))  # type: ignore[arg-type]
+            return Normaliser(scale=self.scale_uv)
         fold = self.fold if fold is None else fold
         if fold not in self._normalisers:
             self._normalisers[fold] = self._fit(self.split(fold)["train"])
@@ -249,7 +250,7 @@ class EEGDataModule(BaseDataModule):
         if self.normalise != "train" or self.fold not in self._normalisers:
             return {}
         fitted = self._normalisers[self.fold]
-        return {"offset": fitted.offset[:, 0].tolist(), "scale": fitted.scale[:, 0].tolist()}  # type: ignore[index]
+        return {name: np.ravel(getattr(fitted, name)).tolist() for name in ("offset", "scale")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning hook: take the statistics that the checkpoint was trained with."""
@@ -286,6 +287,10 @@ class EEGDataModule(BaseDataModule):
         if self.normalise == "window":
             windows = torch.from_numpy(normaliser(windows.numpy()))
         return windows, window_starts(length, window, stride) / rate
+
+    def write_events(self, path: Path, events: Iterable[Event], recording: Recording) -> Path:
+        """Write events of a recording as a SzCORE annotation file; returns its path."""
+        return write_szcore_tsv(path, events, recording.duration_s, recording.metadata.get("start"))
 
     def fingerprint(self) -> str:
         """Hash of signals, windows and split."""

@@ -106,15 +106,15 @@ def _codes(names: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Scaling of windows: ``(x - offset) / scale``, or a z-score of each window and channel where both are ``None``.
+    """Scaling of windows: ``(x - offset) / scale``; where ``scale`` is ``None``, a z-score of each window and channel.
 
     Attributes:
-        offset: ``(channel, 1)``, µV.
-        scale: ``(channel, 1)``, µV.
+        offset: ``(channel, 1)`` or one number, µV.
+        scale: ``(channel, 1)`` or one number, µV.
     """
 
-    offset: np.ndarray | None = None
-    scale: np.ndarray | None = None
+    offset: np.ndarray | float = 0.0
+    scale: np.ndarray | float | None = None
 
     def __call__(self, signal: np.ndarray) -> np.ndarray:
         """Normalise ``(..., channel, time)`` in µV; float32."""
@@ -123,7 +123,8 @@ class Normaliser:
             deviation = centred.std(axis=-1, keepdims=True)
             # A flat stretch has no amplitude to scale by: it becomes zeros, not NaN.
             return (centred / np.where(deviation > 0, deviation, 1.0)).astype(np.float32)
-        return ((signal - self.offset) / self.scale).astype(np.float32)
+        result = np.subtract(signal, self.offset, dtype=np.float32)
+        return np.divide(result, self.scale, out=result, dtype=np.float32)
 
 
 @dataclass

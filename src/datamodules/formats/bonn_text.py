@@ -18,6 +18,8 @@ import numpy as np
 from ...errors import DataError
 
 SAMPLING_RATE_HZ = 173.61
+#: Of the amplifier.
+BAND_HZ = (0.53, 40.0)
 N_SAMPLES = 4097
 #: The letters of the files as published, and of the paper. They have none in common, so both may be written.
 SETS = {"Z": "A", "O": "B", "N": "C", "F": "D", "S": "E"}
@@ -79,16 +81,16 @@ def find_bonn(root: Path, each: Each = _strict) -> list[BonnFile]:
     return []
 
 
-def read_bonn_text(path: Path) -> np.ndarray:
-    """Samples of one text file, ``(4097,)``, float32, µV."""
+def read_bonn_text(path: Path, n_samples: int | None = N_SAMPLES) -> np.ndarray:
+    """Samples of one text file, ``(time,)``, float32, µV; ``n_samples=None`` for a file of any length."""
     try:
-        return parse_bonn_text(path.read_bytes(), str(path))
+        return parse_bonn_text(path.read_bytes(), str(path), n_samples)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def parse_bonn_text(data: bytes, origin: str) -> np.ndarray:
-    """Samples of one text file, one integer a line, ``(4097,)``, float32, µV."""
+def parse_bonn_text(data: bytes, origin: str, n_samples: int | None = N_SAMPLES) -> np.ndarray:
+    """Samples of a text file, one integer a line, ``(time,)``, float32, µV."""
     if not data.strip():
         raise DataError(f"{origin}: empty file ({len(data)} bytes)")
     tokens = data.split()
@@ -98,13 +100,13 @@ def parse_bonn_text(data: bytes, origin: str) -> np.ndarray:
         line, token = next((i, t) for i, t in enumerate(tokens, start=1) if not re.fullmatch(rb"[+-]?\d+", t))
         shown = token[:20].decode("ascii", "replace")
         raise DataError(f"{origin}: value {line} is {shown!r}, expected an integer (µV)") from None
-    return check_signal(samples, origin)
+    return check_signal(samples, origin, n_samples)
 
 
-def check_signal(samples: np.ndarray, origin: str) -> np.ndarray:
-    """The samples, when they can be a Bonn recording: 4097 finite values that are not all the same."""
-    if samples.shape != (N_SAMPLES,):
-        raise DataError(f"{origin}: holds {samples.size} samples, expected {N_SAMPLES} (truncated, or no Bonn file)")
+def check_signal(samples: np.ndarray, origin: str, n_samples: int | None = N_SAMPLES) -> np.ndarray:
+    """The samples, when they can be a recording: ``n_samples`` finite values that are not all the same."""
+    if n_samples is not None and samples.shape != (n_samples,):
+        raise DataError(f"{origin}: holds {samples.size} samples, expected {n_samples} (truncated, or no Bonn file)")
     if not np.isfinite(samples).all():
         raise DataError(f"{origin}: holds {np.count_nonzero(~np.isfinite(samples))} values that are NaN or infinite")
     if np.ptp(samples) == 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...contracts import Event
 from ...errors import DataError
 
-_FILE = re.compile(r"File Name:\s*(\S+)", re.IGNORECASE)
+_FILE = re.compile(r"File Name:[ \t]*(\S+)", re.IGNORECASE)
 _COUNT = re.compile(r"Number of Seizures in File:\s*(\d+)", re.IGNORECASE)
 # chb01 writes "Seizure Start Time", most others "Seizure 1 Start Time".
 _TIME = re.compile(r"Seizure\s*\d*\s*(Start|End) Time:\s*(\d+(?:\.\d+)?)\s*sec", re.IGNORECASE)

@@ -126,10 +126,21 @@ class EDFReader:
         return self._recording(StoredSignal(stored), path, name, identity)  # type: ignore[arg-type]
 
     def fresh(self, path: Path, name: str) -> Recording:
-        """A recording in memory, for a user's own file: a flat channel is a warning here, not an error."""
+        """A recording in memory, for a user's own file: a flat channel is a warning here, not an error.
+
+        EDF+ annotations become events as they are; only those whose text starts with ``sz`` count as seizures.
+        """
         signal = self.prepare(path, allow_flat=True)
         recording = self._recording(signal, path, name, digest(signal))
-        recording.events = _annotations(path)
+        raw = mne.io.read_raw_edf(path, preload=False, verbose="error")
+        if raw.info["meas_date"] is not None:
+            recording.metadata["start"] = raw.info["meas_date"].replace(tzinfo=None)
+        recording.events = [
+            Event(float(onset), float(duration), str(text))
+            for onset, duration, text in zip(
+                raw.annotations.onset, raw.annotations.duration, raw.annotations.description, strict=True
+            )
+        ]
         return recording
 
     def _recording(self, signal: np.ndarray, path: Path, name: str, identity: str) -> Recording:
@@ -189,12 +200,3 @@ def _samples(path: Path, needed: list[int], rate: float) -> np.ndarray:
         return (raw.get_data(picks=needed, verbose="error") * 1e6).astype(np.float32)
     except (ValueError, RuntimeError, OSError, KeyError, IndexError, AssertionError, OverflowError) as error:
         raise DataError(f"{path}: MNE cannot read it as EDF ({error})") from error
-
-
-def _annotations(path: Path) -> list[Event]:
-    """EDF+ annotations, kept as they are: only those whose text starts with ``sz`` count as seizures."""
-    found = mne.io.read_raw_edf(path, preload=False, verbose="error").annotations
-    return [
-        Event(float(onset), float(duration), str(text))
-        for onset, duration, text in zip(found.onset, found.duration, found.description, strict=True)
-    ]

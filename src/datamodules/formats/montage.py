@@ -74,6 +74,16 @@ class Montage:
         return needed, matrix.astype(np.float32)
 
 
+class SingleChannel(Montage):
+    """The only channel of a file, whatever its name."""
+
+    def weights(self, labels: Sequence[str], origin: str) -> tuple[list[int], np.ndarray]:
+        """Identity, where there is one channel."""
+        if len(labels) != 1:
+            raise DataError(f"{origin}: has {len(labels)} channels ({', '.join(labels)}), expected a single one")
+        return [0], np.ones((1, 1), dtype=np.float32)
+
+
 DOUBLE_BANANA = Montage(
     "double banana",
     (
