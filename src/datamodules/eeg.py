@@ -182,10 +182,10 @@ class EEGDataModule(BaseDataModule):
         """Rows of ``train``, ``val`` and ``test`` in the window table, disjoint, repeatable by ``split_seed``."""
         fold = self.fold if fold is None else fold
         table = self.windows[~self.windows["dense"]]
-        unit = table.index if self.split_by == "window" else table[self.split_by]
+        unit = None if self.split_by == "window" else table[self.split_by].to_numpy()
         parts = fold_rows(
             table["target"].to_numpy(),
-            unit.to_numpy(),
+            unit,
             self.folds,
             fold,
             self.split_seed,

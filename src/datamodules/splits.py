@@ -12,7 +12,7 @@ from ..errors import ConfigError
 
 def fold_rows(
     target: np.ndarray,
-    unit: np.ndarray,
+    unit: np.ndarray | None,
     folds: int,
     fold: int,
     seed: int = 0,
@@ -22,13 +22,13 @@ def fold_rows(
 ) -> dict[str, np.ndarray]:
     """Rows of the training, validation and test part of one fold; no unit lies in two parts.
 
-    The test part is fold ``fold`` of scikit-learn's ``StratifiedGroupKFold`` (``StratifiedKFold`` when every row is its
-    own unit). The validation part is that fold of the same splitter over what is left, ``round(1/val_fraction)``
-    folds, whose number of units is nearest to the average, so that early stopping sees units that training does not.
+    The test part is fold ``fold`` of scikit-learn's ``StratifiedGroupKFold`` (``StratifiedKFold`` without units). The
+    validation part is that fold of the same splitter over what is left, ``round(1/val_fraction)`` folds, whose number
+    of units is nearest to the average, so that early stopping sees units that training does not.
 
     Args:
         target: Class of each row, ``(row,)``.
-        unit: What must stay together: one code a row, ``(row,)``.
+        unit: What must stay together: one code a row, ``(row,)``; ``None``: nothing.
         folds: Number of folds.
         fold: The test fold, from 0.
         seed: Seed of the assignment; the same seed gives the same parts.
@@ -49,13 +49,16 @@ def fold_rows(
     classes = np.arange(len(class_names)) if class_names else np.unique(target)
     names = list(class_names) or [str(code) for code in classes]
 
-    parts = _stratified(target, unit, folds, seed, classes, names, f"datamodule.folds={folds}", unit_name)
+    # Not a special case of one window a unit: whole recordings shall get the folds that their windows get.
+    splitter = StratifiedKFold if unit is None else StratifiedGroupKFold
+    unit = np.arange(len(target)) if unit is None else unit
+    parts = _stratified(splitter, target, unit, folds, seed, classes, names, f"datamodule.folds={folds}", unit_name)
     train, test = parts[fold]
     val = np.empty(0, dtype=np.int64)
     if val_fraction > 0:
         inner = round(1 / val_fraction)
         setting = f"datamodule.val_fraction={val_fraction} (1 in {inner})"
-        candidates = _stratified(target[train], unit[train], inner, seed, classes, names, setting, unit_name)
+        candidates = _stratified(splitter, target[train], unit[train], inner, seed, classes, names, setting, unit_name)
         # One large patient may fill a whole fold of windows: take the fold with the fairest share of units.
         share = len(np.unique(unit[train])) / inner
         kept, held = min(candidates, key=lambda part: abs(len(np.unique(unit[train][part[1]])) - share))
@@ -66,6 +69,7 @@ def fold_rows(
 
 
 def _stratified(
+    splitter: type[StratifiedKFold] | type[StratifiedGroupKFold],
     target: np.ndarray,
     unit: np.ndarray,
     folds: int,
@@ -83,10 +87,8 @@ def _stratified(
                 f"{setting}: class {name!r} occurs in {units} {unit_name}s only, so some part would have none; "
                 f"lower folds, raise val_fraction (0 for no validation part), or split by a smaller unit"
             )
-    rows = np.arange(len(target))
-    if len(np.unique(unit)) == len(unit):
-        return list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, target))
-    return list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(rows, target, unit))
+    groups = unit if splitter is StratifiedGroupKFold else None
+    return list(splitter(folds, shuffle=True, random_state=seed).split(target, target, groups))
 
 
 def _require_classes(

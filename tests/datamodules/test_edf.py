@@ -194,6 +194,12 @@ def test_prepared_signals_are_read_once_and_mapped(good, tmp_path, monkeypatch):
     assert again.metadata["fingerprint"] == first.metadata["fingerprint"]
 
 
+def test_a_cache_that_cannot_be_written(good, tmp_path):
+    (tmp_path / "cache").touch()
+    with pytest.raises(ConfigError, match=r"datamodule.cache_dir=.*cache: prepared signals cannot be written there"):
+        EDFReader(DOUBLE_BANANA, 128.0, cache_dir=tmp_path / "cache").stored(good, "r")
+
+
 def test_a_changed_file_is_prepared_again(good, tmp_path):
     reader = EDFReader(DOUBLE_BANANA, 128.0, cache_dir=tmp_path / "cache")
     first = np.asarray(reader.stored(good, "r").signal)

@@ -44,8 +44,17 @@ def test_folds_are_balanced_by_class():
 
 def test_rows_that_are_their_own_unit_are_split_by_rows():
     target = np.tile([0, 1], 50)
-    parts = fold_rows(target, np.arange(100), 5, 2, val_fraction=0.25)
+    parts = fold_rows(target, None, 5, 2, val_fraction=0.25)
     assert {name: len(rows) for name, rows in parts.items()} == {"train": 60, "val": 20, "test": 20}
+
+
+def test_one_row_a_unit_or_eight_the_units_of_a_part_are_the_same():
+    """Baselines on whole recordings and networks on windows are compared on the same folds."""
+    target, unit = grouped(per_group=1)
+    for fold in range(5):
+        whole = fold_rows(target, unit, 5, fold, val_fraction=0.25)
+        windows = fold_rows(np.repeat(target, 8), np.repeat(unit, 8), 5, fold, val_fraction=0.25)
+        assert all(set(unit[whole[part]]) == set(np.repeat(unit, 8)[windows[part]]) for part in whole)
 
 
 def test_no_validation_part_on_request():

@@ -15,7 +15,7 @@ from scipy.signal import butter, resample_poly, sosfiltfilt
 from ...contracts import Event, Recording
 from ...errors import ConfigError, DataError
 from ..base import digest
-from .cache import StoredSignal, cached_file
+from .cache import StoredSignal, cache_folder, cached_file
 from .montage import Montage
 
 _ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
@@ -116,13 +116,22 @@ class EDFReader:
 
     def stored(self, path: Path, name: str) -> Recording:
         """A recording whose signal stays on disk: prepared once, then mapped, so that a set may exceed the memory."""
-        with path.open("rb") as file:
-            head = file.read(1 << 20)
-        stat = path.stat()
+        try:
+            with path.open("rb") as file:
+                head = file.read(1 << 20)
+            stat = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
         # The identity must not depend on where the file lies, and reading all of a large set to hash it takes hours.
         identity = digest(head, stat.st_size, self.montage, self.sampling_rate_hz, self.band_hz)
         key = digest(identity, str(path.resolve()), stat.st_mtime_ns)
-        stored = cached_file(f"edf/{name}-{key}", lambda: self.prepare(path), self.cache_dir)
+        try:
+            stored = cached_file(f"edf/{name}-{key}", lambda: self.prepare(path), self.cache_dir)
+        except OSError as error:
+            raise ConfigError(
+                f"datamodule.cache_dir={self.cache_dir or cache_folder()}: prepared signals cannot be written there "
+                f"({error.strerror}); choose a folder with space, or set NEUROTWIN_CACHE"
+            ) from error
         return self._recording(StoredSignal(stored), path, name, identity)  # type: ignore[arg-type]
 
     def fresh(self, path: Path, name: str) -> Recording:
