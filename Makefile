@@ -3,7 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# A CPU build of torch is enough for everything here; TORCH_INDEX=<url> or an own pip configuration chooses another.
+DEV := $(VENV)/.installed-dev
+# A CPU build of torch is enough for everything here and saves gigabytes:
+# make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
@@ -12,26 +14,30 @@ export OMP_NUM_THREADS ?= 1
 demo: $(STAMP)  ## train on simulated recordings, print the result table and the path of a figure
 	$(BIN)/neurotwin train mallick2024/demo
 
-test: $(STAMP)  ## the tests of every change
+test: $(DEV)  ## the tests of every change
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-long: $(STAMP)  ## everything, the slow tests too
+test-long: $(DEV)  ## everything, the slow tests too
 	$(BIN)/python -m pytest -n 2
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(DEV)
 	$(BIN)/mypy
 
-env: $(STAMP)
+env: $(DEV)
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neurotwin needs Python 3.11 or newer: make PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade "pip>=25.1" "setuptools>=77" wheel
-	$(BIN)/python -m pip install -q $(PIP_ARGS) -e . --group dev
+	$(BIN)/python -m pip install -q $(PIP_ARGS) -e .
+	touch $@
+
+$(DEV): $(STAMP)
+	$(BIN)/python -m pip install -q $(PIP_ARGS) --group dev
 	touch $@
 
 clean:

@@ -109,28 +109,39 @@ def compose(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) 
     """
     experiment_entry(experiment)
     typed = override_list(overrides)
-    arguments = [f"experiments={experiment}", *map(_open_key, typed)]
+    config, origin = _compose("train", [f"experiments={experiment}", *map(_open_key, typed)])
+    origin.update({o.lstrip("+~").partition("=")[0]: COMMAND_LINE for o in typed})
+    _check_root(config, origin)
+    return Composed(experiment, config, origin, tuple(typed))
+
+
+def compose_part(group: str, name: str, overrides: Iterable[str] = ()) -> Composed:
+    """Compose one member of a group alone (``datamodule``, ``bonn``); overrides may leave out the group's name."""
+    typed = [o if o.startswith(f"{group}.") else f"{group}.{o}" for o in override_list(overrides)]
+    config, origin = _compose("part", [f"{group}={name}", *map(_open_key, typed)])
+    origin.update({o.partition("=")[0]: COMMAND_LINE for o in typed})
+    return Composed(name, config, origin, tuple(typed))
+
+
+def _compose(root: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Compose ``configs/<root>.yaml`` and what hangs on it; returns the resolved values and their origins."""
     primary, *others = sources()
     folders = [primary.experiments.parent, *(f for s in others for f in (s.configs, s.experiments.parent))]
     quoted = ",".join("'file://" + str(f).replace("'", r"\'") + "'" for f in folders if f.is_dir())
+    arguments = [*arguments, f"hydra.searchpath=[{quoted}]"]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
-            arguments.append(f"hydra.searchpath=[{quoted}]")
-            node = hydra_compose("train", arguments)
-            origin = _origins(arguments, [primary.configs, *folders])
+            node = hydra_compose(root, arguments)
+            origin = _origins(root, arguments, [primary.configs, *folders])
         config: Any = OmegaConf.to_container(node, resolve=True)
     except (HydraException, OmegaConfBaseException, OSError) as error:
         raise ConfigError(_explain(error)) from error
-    if not isinstance(config, dict):
-        raise ConfigError("configs/train.yaml does not hold a mapping")
     known = [f.name for f in fields(Schema)]
     for key in config:
         if key not in known:
-            raise ConfigError(f"{origin.get(str(key), COMMAND_LINE)}: unknown key {key!r}; {did_you_mean(key, known)}")
-    origin.update({o.lstrip("+~").partition("=")[0]: COMMAND_LINE for o in typed})
-    _check_root(config, origin)
-    return Composed(experiment, {str(k): v for k, v in config.items()}, origin, tuple(typed))
+            raise ConfigError(f"{origin.get(key, COMMAND_LINE)}: unknown key {key!r}; {did_you_mean(key, known)}")
+    return config, origin
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -215,11 +226,11 @@ def flatten(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return [(prefix, node)]
 
 
-def _origins(arguments: list[str], folders: Sequence[Path]) -> dict[str, str]:
+def _origins(root: str, arguments: list[str], folders: Sequence[Path]) -> dict[str, str]:
     """Which file set each key, from Hydra's own defaults list in the order of composition."""
     loader = GlobalHydra.instance().config_loader()
     origin: dict[str, str] = {}
-    for default in loader.compute_defaults_list("train", arguments, RunMode.RUN).defaults:
+    for default in loader.compute_defaults_list(root, arguments, RunMode.RUN).defaults:
         path = default.config_path
         found = [file for folder in folders if path and (file := folder / f"{path}.yaml").is_file()]
         if path is None or not found:

@@ -26,7 +26,7 @@ class BaseTask(LightningModule):
         optimizer: Partial that takes the parameters; ``None`` for models that are fitted in closed form.
         scheduler: Partial that takes the optimiser. A scheduler with a ``total_steps`` argument left open gets the
             number of optimiser steps of the whole fit and is stepped every batch, others every epoch.
-        objective: ``(metric, mode)`` for schedulers that watch it.
+        objective: Metric that a scheduler may watch.
     """
 
     #: Names that :meth:`step` logs, checked against ``objective.metric`` before the first epoch.
@@ -37,7 +37,7 @@ class BaseTask(LightningModule):
         model: nn.Module,
         optimizer: Callable[..., torch.optim.Optimizer] | None = None,
         scheduler: Callable[..., Any] | None = None,
-        objective: str = "val/loss",
+        objective: str | None = "val/loss",
     ):
         super().__init__()
         self.model = model
@@ -136,7 +136,7 @@ class BaseTask(LightningModule):
             scheduler, interval = self._scheduler(optimizer), "epoch"
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self._objective},
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self._objective or "train/loss"},
         }
 
 

@@ -1,0 +1,49 @@
+"""What each model of ``configs/model`` is tested on, and the table of parameter counts made from it.
+
+``python tests/model_cases.py`` writes ``docs/models.md``.
+"""
+
+import inspect
+from pathlib import Path
+
+from neurotwin.config import compose_part, get_target, instantiate
+from neurotwin.contracts import DataSpec, FittedModel
+from neurotwin.registry import list_configs
+
+BONN = DataSpec(n_channels=1, n_outputs=5, n_times=512, sampling_rate_hz=173.61)
+BONN_LONG = DataSpec(n_channels=1, n_outputs=5, n_times=4097, sampling_rate_hz=173.61)
+SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0)
+
+#: Model to the data that it is made for; a new file in configs/model needs a line here.
+SPECS = {
+    "seizure_net": BONN,
+    "spectral_logreg": BONN_LONG,
+    "spectral_forest": SCALP,
+    "minirocket_ridge": BONN_LONG,
+}
+TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
+
+
+def build(name: str, spec: DataSpec):
+    """The model with the arguments that its YAML leaves out filled from ``spec``."""
+    node = compose_part("model", name).config["model"]
+    accepted = inspect.signature(get_target(node["_target_"])).parameters
+    filled = {k: v for k, v in vars(spec).items() if k in accepted and node.get(k) is None and v not in (None, ())}
+    return instantiate(node, **filled)
+
+
+def table() -> str:
+    """Markdown: name, description, input, trainable parameters."""
+    lines = ["# Models", "", "Written by `python tests/model_cases.py`.", ""]
+    lines += ["| model | what | input (channel, time) | trained by | parameters |", "| --- | --- | --- | --- | ---: |"]
+    for entry in list_configs("model"):
+        spec = SPECS[entry.name]
+        model = build(entry.name, spec)
+        count = sum(p.numel() for p in model.parameters())
+        how, size = ("closed form", "-") if isinstance(model, FittedModel) else ("gradient", f"{count:,}")
+        lines.append(f"| `{entry.name}` | {entry.description} | {spec.n_channels} x {spec.n_times} | {how} | {size} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(table(), encoding="utf-8")

@@ -1,0 +1,153 @@
+"""What every file in ``configs/`` promises, and that no file is left out of the test."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from model_cases import SPECS, TABLE, build, table
+from neurotwin.config import compose, compose_part, instantiate
+from neurotwin.contracts import DataModule, DataSpec, EEGBatch, FittedModel
+from neurotwin.gates import check_targets
+from neurotwin.registry import list_configs
+
+from datamodules import fixtures
+
+MODELS = [entry.name for entry in list_configs("model") if entry.source == "neurotwin"]
+DATAMODULES = [entry.name for entry in list_configs("datamodule") if entry.source == "neurotwin"]
+TASKS = [entry.name for entry in list_configs("task") if entry.source == "neurotwin"]
+EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.source == "neurotwin"]
+#: Simulated sets are made small, real formats are written in miniature by ``fixtures.make_<name>``.
+SIMULATED = {"simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"]}
+TASK_CASES = {"seizure_detection": ("mallick2024/demo", [*[f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]])}
+
+
+def make_datamodule(name, folder, **extra):
+    if name in SIMULATED:
+        overrides = SIMULATED[name]
+    else:
+        given = getattr(fixtures, f"make_{name}")(folder)
+        overrides = [f"{key}={value}" for key, value in given.items()]
+    overrides = [*overrides, *(f"{key}={value}" for key, value in extra.items())]
+    return instantiate(compose_part("datamodule", name, overrides).config["datamodule"])
+
+
+@pytest.fixture(scope="module", params=DATAMODULES)
+def case(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param) / "data"
+    datamodule = make_datamodule(request.param, folder, batch_size=4)
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return request.param, folder, datamodule
+
+
+def test_every_config_has_a_case():
+    assert set(MODELS) == set(SPECS), "tests/model_cases.py: SPECS"
+    assert set(TASKS) == set(TASK_CASES), "tests/test_contracts.py: TASK_CASES"
+    missing = [n for n in DATAMODULES if n not in SIMULATED and not hasattr(fixtures, f"make_{n}")]
+    assert not missing, "tests/datamodules/fixtures.py: make_<name>, or SIMULATED"
+
+
+@pytest.mark.parametrize("kind", ["experiment", "datamodule", "model", "task", "optimizer", "scheduler", "trainer"])
+def test_every_file_says_what_it_is(kind):
+    assert [entry.name for entry in list_configs(kind) if not entry.description] == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_composes_and_its_targets_bind(name):
+    composed = compose(name)
+    check_targets(composed)
+    assert composed.config["objective"]["metric"] is None or "/" in composed.config["objective"]["metric"]
+
+
+def test_datamodule_spec_matches_a_batch(case):
+    _, _, datamodule = case
+    assert isinstance(datamodule, DataModule)
+    spec = datamodule.spec
+    assert isinstance(spec, DataSpec)
+    for loader in (datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader()):
+        batch = next(iter(loader))
+        assert isinstance(batch, EEGBatch)
+        assert batch.signal.dtype == torch.float32
+        assert batch.signal.shape[1:] == (spec.n_channels, spec.n_times)
+        assert torch.isfinite(batch.signal).all()
+        assert len({len(field) for field in batch}) == 1
+        assert batch.target.min() >= 0
+        assert batch.target.max() < spec.n_outputs
+    assert len(spec.class_names) == spec.n_outputs
+
+
+def test_datamodule_splits_are_disjoint_complete_and_repeatable(case):
+    name, folder, datamodule = case
+    splits = [datamodule.split(fold) for fold in range(datamodule.folds)]
+    for split in splits:
+        parts = [set(rows.tolist()) for rows in split.values()]
+        assert sum(map(len, parts)) == len(set.union(*parts))
+    tested = np.concatenate([split["test"] for split in splits])
+    assert len(tested) == len(set(tested.tolist())), "a window is tested in two folds"
+    again = make_datamodule(name, folder) if name in SIMULATED else copy.copy(datamodule)
+    assert all(np.array_equal(again.split(0)[part], splits[0][part]) for part in splits[0])
+
+
+def test_datamodule_fingerprint_follows_the_split(case):
+    _, _, datamodule = case
+    other = copy.copy(datamodule)
+    other.fold = 1
+    assert datamodule.fingerprint() == datamodule.fingerprint() != other.fingerprint()
+
+
+def test_datamodule_survives_loader_processes(case):
+    _, _, datamodule = case
+    parallel = copy.copy(datamodule)
+    parallel.num_workers = 2
+    plain, forked = (next(iter(d.test_dataloader())) for d in (datamodule, parallel))
+    assert all(torch.equal(a, b) for a, b in zip(plain, forked, strict=True))
+
+
+def sample(spec, n=4):
+    torch.manual_seed(0)
+    return torch.randn(n, spec.n_channels, spec.n_times), torch.arange(n) % spec.n_outputs
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model_maps_windows_to_logits_and_round_trips(name):
+    spec = SPECS[name]
+    model = build(name, spec)
+    if isinstance(model, FittedModel):
+        model.fit(*sample(spec, 20))
+    signal, _ = sample(spec)
+    model.eval()
+    with torch.no_grad():
+        logits = model(signal)
+    assert logits.shape == (4, spec.n_outputs)
+    assert torch.isfinite(logits).all()
+    twin = build(name, spec).eval()
+    twin.load_state_dict(model.state_dict())
+    clone = pickle.loads(pickle.dumps(model))
+    with torch.no_grad():
+        torch.testing.assert_close(twin(signal), logits)
+        torch.testing.assert_close(clone(signal), logits)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not isinstance(build(name, SPECS[name]), FittedModel)])
+def test_gradients_reach_every_parameter(name):
+    model = build(name, SPECS[name]).train()
+    signal, target = sample(SPECS[name], 8)
+    torch.nn.functional.cross_entropy(model(signal), target).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+def test_the_table_of_models_is_current():
+    assert TABLE.read_text(encoding="utf-8") == table(), "run python tests/model_cases.py"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_loss_of_a_task_falls_on_one_batch(name, run_root):
+    import neurotwin
+
+    experiment, overrides = TASK_CASES[name]
+    run = neurotwin.train(experiment, [*overrides, "debug=overfit", "trainer.max_epochs=40", "trainer.accelerator=cpu"])
+    lines = (run.path / "metrics.csv").read_text().splitlines()
+    losses = [float(line.split(",")[lines[0].split(",").index("train/loss")]) for line in lines[1:]]
+    assert losses[-1] < 0.5 * losses[0]
