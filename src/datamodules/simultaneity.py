@@ -57,7 +57,7 @@ def standardise(
         signals = sosfiltfilt(sections, signals - signals.mean(axis=-1, keepdims=True), axis=-1)
     signals = signals - signals.mean(axis=-1, keepdims=True)
     deviation = signals.std(axis=-1, keepdims=True)
-    floor = 1e-9 * max(float(deviation.max(initial=0.0)), np.finfo(np.float64).tiny)
+    floor = max(1e-9 * float(deviation.max(initial=0.0)), 1e-300)
     return np.where(deviation > floor, signals / np.maximum(deviation, floor), 0.0).astype(np.float32)
 
 
