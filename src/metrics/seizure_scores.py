@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
+from ..errors import NeurotwinError
 from .calibration import area_under_risk_coverage, brier_score, expected_calibration_error
 from .seizure_events import EventCounts, count_events, detect_events, detection_delays
 
@@ -25,6 +26,26 @@ def decide(probability: np.ndarray, threshold: np.ndarray | float) -> np.ndarray
     return probability.argmax(axis=1)
 
 
+def best_threshold(probability: np.ndarray, target: np.ndarray) -> float:
+    """Threshold with the largest sensitivity + specificity (Youden 1950), midway between the scores it separates.
+
+    Args:
+        probability: Probability of class 1, ``(item,)``.
+        target: 0 or 1, ``(item,)``.
+
+    Returns:
+        0.5 if only one class is present, or if no threshold is better than chance.
+    """
+    if len(np.unique(target)) < 2:
+        return 0.5
+    false_rate, true_rate, thresholds = roc_curve(target, probability, drop_intermediate=False)
+    thresholds = np.append(np.clip(thresholds, 0.0, 1.0), 0.0)
+    best = int(np.argmax(true_rate - false_rate))
+    if true_rate[best] <= false_rate[best]:
+        return 0.5
+    return float((thresholds[best] + thresholds[best + 1]) / 2)
+
+
 def auroc(probability: np.ndarray, target: np.ndarray) -> float:
     """Area under the ROC curve; the mean of one-against-rest over the classes present where there are more than two.
 
@@ -41,6 +62,20 @@ def auroc(probability: np.ndarray, target: np.ndarray) -> float:
     if probability.shape[1] == 2:
         return float(roc_auc_score(target, probability[:, 1]))
     return float(np.mean([roc_auc_score(target == k, probability[:, k]) for k in classes]))
+
+
+def require_finite(probability: np.ndarray) -> None:
+    """Refuse the output of a model that has diverged.
+
+    Raises:
+        NeurotwinError: If a probability is NaN.
+    """
+    broken = np.count_nonzero(~np.isfinite(probability).all(axis=1))
+    if broken:
+        raise NeurotwinError(
+            f"{broken} of {len(probability)} windows have no finite probability: the model diverged; "
+            "lower optimizer.lr, set trainer.gradient_clip_val=1, or check the data for NaN"
+        )
 
 
 def score_rows(rows: Rows) -> dict[str, float]:
@@ -88,14 +123,20 @@ def score_rows(rows: Rows) -> dict[str, float]:
     True events are the runs of ictal windows, so onsets and ends are known to the window's step. Event scores need
     folds by recording or group: a split by window tears recordings apart. False alarms per day are per day *of what
     was recorded*: on CHB-MIT clips, which hold seizures and the minute after them but no interictal EEG, they count
-    alarms in post-ictal minutes and say nothing about a day of a patient's life.
+    alarms in post-ictal minutes and say nothing about a day of a patient's life. SzCORE's tolerances (30 s before, 60 s
+    after) forgive most alarms of such a clip: compare with a detector that is never silent before reading much into
+    its event scores.
 
     Args:
         rows: Arrays of equal first dimension: ``probability`` ``(row, class)``, ``target``, ``recording``,
             ``subject`` (-1: not released), ``start_s``, ``threshold``; of continuous recordings also ``end_s``,
             ``merge_gap_s`` and ``min_duration_s``, the rule that makes events of windows.
+
+    Raises:
+        NeurotwinError: If a probability is not finite.
     """
     probability, target = np.asarray(rows["probability"], dtype=np.float64), rows["target"]
+    require_finite(probability)
     scores = _class_scores(target, decide(probability, rows["threshold"]), probability.shape[1])
     scores["auroc"] = auroc(probability, target)
     scores["ece"] = expected_calibration_error(probability, target)

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..contracts import EEGBatch, Predictions, Recording
 from ..errors import ConfigError
 from ..metrics.seizure_events import detect_events
-from ..metrics.seizure_scores import score_rows
+from ..metrics.seizure_scores import best_threshold, require_finite, score_rows
 from .base import BaseTask, pool
 from .recording_figure import recording_figure
 from .seizure_figures import classification_figure, median_recording, subject_figure
@@ -73,7 +72,7 @@ class SeizureDetection(BaseTask):
         merge_gap_s: float = 10.0,
         min_duration_s: float = 0.0,
     ):
-        super().__init__(model, optimizer, scheduler, objective)  # type: ignore[arg-type]
+        super().__init__(model, optimizer, scheduler, objective)
         if isinstance(class_weights, str) and class_weights != "balanced":
             raise ConfigError(f"task.class_weights={class_weights!r}: give 'balanced', one number a class, or null")
         for name, value, low, high in (
@@ -94,7 +93,7 @@ class SeizureDetection(BaseTask):
         self.merge_gap_s = merge_gap_s
         self.min_duration_s = min_duration_s
         # In the checkpoint, because a run is evaluated and applied to files without its training data.
-        self.register_buffer("decision_threshold", torch.tensor(0.5 if threshold is None else threshold))
+        self.register_buffer("decision_threshold", torch.tensor(0.5 if threshold is None else float(threshold)))
         self.register_buffer("window_s", torch.tensor(float("nan"), dtype=torch.float64))
         self.register_buffer("scores_events", torch.tensor(bool(continuous)))
         self.register_buffer("loss_weights", None, persistent=False)
@@ -104,6 +103,8 @@ class SeizureDetection(BaseTask):
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None:
             return
+        if not hasattr(datamodule, "windows"):
+            raise ConfigError(f"SeizureDetection needs windows of EEG, which {type(datamodule).__name__} has not")
         spec, table = datamodule.spec, datamodule.windows
         self.window_s.fill_(spec.n_times / spec.sampling_rate_hz)
         if self.continuous is None:
@@ -195,6 +196,7 @@ class SeizureDetection(BaseTask):
         self._rows = []
         if self.trainer.sanity_checking:
             return
+        require_finite(rows["probability"])
         if self.threshold is None and rows["probability"].shape[1] == 2:
             self.decision_threshold.fill_(best_threshold(rows["probability"][:, 1], rows["target"]))
             rows["threshold"] = np.full(len(rows["target"]), self.decision_threshold.item(), dtype=np.float32)
@@ -248,6 +250,8 @@ class SeizureDetection(BaseTask):
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Confusion and calibration; ROC of each subject; the detections in the median recording of the test set."""
         rows, recordings = self.predictions, datamodule.recordings
+        if not rows:
+            return []
         drawn = [classification_figure(rows, datamodule.class_names, folder / "classification.png")]
         if "subject_auroc_mean" in self.score(rows) and rows["probability"].shape[1] == 2:
             pairs = zip(rows["subject"].tolist(), rows["recording"].tolist(), strict=True)
@@ -257,26 +261,6 @@ class SeizureDetection(BaseTask):
             prediction = self.predict_recording(datamodule, recordings[index])
             drawn.append(recording_figure(prediction, folder / "detections.png"))
         return drawn
-
-
-def best_threshold(probability: np.ndarray, target: np.ndarray) -> float:
-    """Threshold with the largest sensitivity + specificity (Youden 1950), midway between the scores it separates.
-
-    Args:
-        probability: Probability of class 1, ``(item,)``.
-        target: 0 or 1, ``(item,)``.
-
-    Returns:
-        0.5 if only one class is present, or if no threshold is better than chance.
-    """
-    if len(np.unique(target)) < 2:
-        return 0.5
-    false_rate, true_rate, thresholds = roc_curve(target, probability, drop_intermediate=False)
-    thresholds = np.append(np.clip(thresholds, 0.0, 1.0), 0.0)
-    best = int(np.argmax(true_rate - false_rate))
-    if true_rate[best] <= false_rate[best]:
-        return 0.5
-    return float((thresholds[best] + thresholds[best + 1]) / 2)
 
 
 def _gather(kept: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from neurotwin.errors import NeurotwinError
 from neurotwin.metrics.seizure_scores import auroc, decide, score_rows
 from sklearn.metrics import roc_auc_score
 
@@ -123,3 +124,8 @@ def test_every_score_is_documented():
     single = rows_of([0.1, 0.9], [0, 1], recording=[0, 1])
     documented = set(re.findall(r"``(\w+)``", score_rows.__doc__.replace("recall_<k>", "recall_0``, ``recall_1")))
     assert set(score_rows(rows)) | set(score_rows(single)) <= documented
+
+
+def test_a_diverged_model_is_named():
+    with pytest.raises(NeurotwinError, match="1 of 2 windows have no finite probability: the model diverged"):
+        score_rows(rows_of([0.1, float("nan")], [0, 1]))

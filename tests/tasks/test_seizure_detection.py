@@ -3,13 +3,13 @@ import csv
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer
+from lightning import LightningDataModule, Trainer
 from neurotwin.contracts import EEGBatch
 from neurotwin.datamodules.formats.szcore_tsv import read_szcore_tsv
 from neurotwin.errors import ConfigError, DataError
-from neurotwin.metrics.seizure_scores import score_rows
+from neurotwin.metrics.seizure_scores import best_threshold, score_rows
 from neurotwin.tasks import seizure_prediction
-from neurotwin.tasks.seizure_detection import SeizureDetection, best_threshold
+from neurotwin.tasks.seizure_detection import SeizureDetection
 from neurotwin.tasks.seizure_prediction import slide
 from synthetic_eeg import Net, Synthetic, synthetic_recording
 from torch import nn
@@ -241,3 +241,12 @@ def test_wrong_settings_are_named(net, arguments, message):
 def test_wrong_number_of_class_weights_is_named(net, datamodule):
     with pytest.raises(ConfigError, match=r"class_weights has 3 numbers, but the data have 2 classes"):
         trainer(1).fit(SeizureDetection(net, adam, class_weights=[1.0, 2.0, 3.0]), datamodule=datamodule)
+
+
+def test_data_without_windows_are_named(net):
+    class Other(LightningDataModule):
+        def train_dataloader(self):
+            return []
+
+    with pytest.raises(ConfigError, match="SeizureDetection needs windows of EEG, which Other has not"):
+        trainer(1).fit(SeizureDetection(net, adam), datamodule=Other())
