@@ -211,7 +211,11 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
             )
         elif name in parameters and (reason := _type_fault(target, name, value)):
             faults.append(f"{composed.where(f'{key}.{name}')}: {key}.{name}={value!r}: {reason}")
-    given = set(node) | _BUILT_BY_ENGINE.get(key.partition(".")[0], set()) | (set(_SPEC_FIELDS) if key == "model" else set())
+    given = (
+        set(node)
+        | _BUILT_BY_ENGINE.get(key.partition(".")[0], set())
+        | (set(_SPEC_FIELDS) if key == "model" else set())
+    )
     for name, parameter in parameters.items():
         required = parameter.default is parameter.empty and parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,
@@ -227,7 +231,7 @@ def _type_fault(target: Any, name: str, value: Any) -> str | None:
     if isinstance(value, Mapping) and "_target_" in value:
         return None
     try:
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        hints = _hints(target)
         if name not in hints:
             return None
         adapter: TypeAdapter[Any] = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
@@ -241,6 +245,19 @@ def _type_fault(target: Any, name: str, value: Any) -> str | None:
     if isinstance(value, str) and isinstance(adapted, int | float):
         return f"should be a number, got the string {value!r}"
     return None
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """Annotations of a constructor's arguments, those included that it hands on to its bases."""
+    if not inspect.isclass(target):
+        return typing.get_type_hints(target)
+    makers = [vars(base)["__init__"] for base in reversed(target.__mro__) if "__init__" in vars(base)]
+    return {
+        name: hint
+        for maker in makers
+        if inspect.isfunction(maker)
+        for name, hint in typing.get_type_hints(maker).items()
+    }
 
 
 def _nearest(path: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from lightning import LightningDataModule
@@ -29,6 +30,8 @@ class BaseDataModule(LightningDataModule):
         datasets: ``{"train": …, "val": …, "test": …}`` after ``setup``.
     """
 
+    __signature__: ClassVar[inspect.Signature]
+
     def __init__(
         self,
         root: str | Path | None = None,
@@ -52,6 +55,15 @@ class BaseDataModule(LightningDataModule):
         self.folds = folds
         self.split_seed = split_seed
         self.datasets: dict[str, Dataset[Any]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Show a subclass's own arguments and the inherited ones in one signature, for the checks of a config."""
+        super().__init_subclass__(**kwargs)
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        named = [p for p in own if p.kind is not p.VAR_KEYWORD]
+        inherited = inspect.signature(cls.__mro__[1]).parameters.values() if len(named) < len(own) else ()
+        named += [p for p in inherited if p.name not in {q.name for q in named}]
+        cls.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in named])
 
     @property
     def spec(self) -> DataSpec:

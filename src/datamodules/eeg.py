@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -56,7 +55,6 @@ class EEGDataModule(BaseDataModule):
 
     #: One name a class, in the order of the labels.
     class_names: tuple[str, ...] = ("background", "ictal")
-    __signature__: ClassVar[inspect.Signature]
 
     def __init__(
         self,
@@ -103,15 +101,6 @@ class EEGDataModule(BaseDataModule):
         self.scale_uv = scale_uv
         self.on_error = on_error
         self._normalisers: dict[int, Normaliser] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Show a subclass's own arguments and the inherited ones in one signature, for the checks of a config."""
-        super().__init_subclass__(**kwargs)
-        own = [p for p in list(inspect.signature(cls.__init__).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
-        inherited = [
-            p for p in inspect.signature(cls.__mro__[1]).parameters.values() if p.name not in {q.name for q in own}
-        ]
-        cls.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in own + inherited])
 
     def load(self) -> list[Recording]:
         """Read all recordings, in an order that is the same on every machine."""

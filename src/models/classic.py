@@ -219,6 +219,8 @@ class MiniRocketRidge(ClosedFormClassifier):
         seed: Seed of the dilations' bias draws.
     """
 
+    temperature: Tensor
+
     def __init__(self, n_outputs: int, n_kernels: int = 5000, decimate: int = 1, seed: int = 0):
         super().__init__(n_outputs, seed)
         if n_kernels < 84 or decimate < 1:
