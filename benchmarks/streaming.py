@@ -15,23 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from neurotwin.config import get_target, instantiate
+from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec, FittedModel
 from neurotwin.datamodules.windows import Normaliser
 from neurotwin.registry import list_configs
 from neurotwin.tasks.streaming import StreamingDetector, milliseconds_per_window, one_thread
-from omegaconf import OmegaConf
 
 SPEC = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0)
 WINDOW_S, STEP_S, WARM_UP = SPEC.n_times / SPEC.sampling_rate_hz, 1.0, 20
 
 
-def build(path):
+def build(name):
     """The model of a config file for the signal above."""
-    root = OmegaConf.create({"seed": 0, "model": OmegaConf.load(path)})
-    node = OmegaConf.to_container(root, resolve=True)["model"]
+    node = compose_part("model", name).config["model"]
     accepted = inspect.signature(get_target(node["_target_"])).parameters
-    known = {name: value for name, value in vars(SPEC).items() if name in accepted and value not in (None, ())}
+    known = {field: value for field, value in vars(SPEC).items() if field in accepted and value not in (None, ())}
     torch.manual_seed(0)
     model = instantiate(node, **known)
     if isinstance(model, FittedModel):
@@ -82,7 +80,7 @@ def main():
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     chosen = [e for e in list_configs("model") if e.source == "neurotwin" and e.name in (options.models or [e.name])]
-    rows = {entry.name: measure(build(entry.path), options.steps) for entry in chosen}
+    rows = {entry.name: measure(build(entry.name), options.steps) for entry in chosen}
     setting = {"channels": SPEC.n_channels, "sampling_rate_hz": SPEC.sampling_rate_hz, "window_s": WINDOW_S}
     setting |= {"step_s": STEP_S, "steps": options.steps, "threads": 1, "device": device(), "torch": torch.__version__}
     options.output.write_text(json.dumps({"setting": setting, "models": rows}, indent=2) + "\n")

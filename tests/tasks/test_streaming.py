@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from neurotwin.datamodules.chbmit_clips import CHBMITClipsDataModule
 from neurotwin.errors import ConfigError, DataError
+from neurotwin.models.seizure_net import SeizureNet
 from neurotwin.tasks.seizure_detection import SeizureDetection
 from neurotwin.tasks.seizure_prediction import slide
 from neurotwin.tasks.streaming import StreamingDetector, chunks, milliseconds_per_window
@@ -61,6 +63,27 @@ def test_streaming_scales_as_the_datamodule_does(net, datamodule, normalise):
         _, _, offline = slide(task.eval().probabilities, datamodule, recording, 1.0)
     emissions = stream(task.streaming_detector(datamodule, 3, RATE), recording.signal, (32,))
     assert np.stack([e.probability for e in emissions]) == pytest.approx(offline, abs=1e-6)
+
+
+@pytest.mark.data
+def test_streaming_equals_offline_with_recurrent_layers_and_real_eeg(data_root):
+    datamodule = CHBMITClipsDataModule(data_root / "eeg" / "chbmit_clips", cases=["chb01"], window_s=4.0)
+    recording = max(datamodule.recordings, key=lambda recording: recording.duration_s)
+    torch.manual_seed(0)
+    task = SeizureDetection(SeizureNet(n_channels=18, n_outputs=2, n_times=512))
+    windows, start_s = datamodule.windows_of(recording)
+    ictal = torch.from_numpy(start_s < recording.events[0].duration_s).long()
+    optimizer = torch.optim.Adam(task.parameters(), lr=0.01)
+    for _ in range(15):  # an untrained network says the same of every window
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(task.model(windows), ictal).backward()
+        optimizer.step()
+    with torch.inference_mode():
+        _, end_s, offline = slide(task.eval().probabilities, datamodule, recording, 1.0)
+    emissions = stream(task.streaming_detector(datamodule, 18, 128.0), recording.signal, (128, 77, 300))
+    assert [e.end_s for e in emissions] == pytest.approx(end_s)
+    assert np.stack([e.probability for e in emissions]) == pytest.approx(offline, abs=1e-6)
+    assert offline[:, 1].std() > 0.05
 
 
 def test_nothing_is_said_before_the_first_window_is_full(net):
