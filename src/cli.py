@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # overrides after a flag: argparse does not mix them with positionals by itself
         options.overrides += rest
+    _log_to_terminal()
     try:
         options.verb(options)
         return 0
@@ -46,6 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"neurotwin: {type(error).__name__}: {error}\n(--traceback shows where)", file=sys.stderr)
         return 1
+
+
+def _log_to_terminal() -> None:
+    """Progress goes to stderr, so that results can be piped."""
+    logger = logging.getLogger("neurotwin")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ from .tables import render, update_readme
 
 log = logging.getLogger("neurotwin")
 _ROW_KEYS = {"name", "config", "overrides", "grid", "folds", "seeds", "metric", "published", "source", "tolerance"}
-_ROW_KEYS |= {"data", "note"}
+_ROW_KEYS |= {"better", "data", "note"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Row:
         published: The paper's value, if it gives one.
         source: Where in the paper.
         tolerance: Largest difference that still counts as reproduced.
+        better: ``higher`` or ``lower`` values of the metric.
         data: ``real`` or ``simulated``.
         note: What a reader must know about the comparison.
     """
@@ -56,6 +57,7 @@ class Row:
     published: float | None = None
     source: str = ""
     tolerance: float = 0.01
+    better: str = "higher"
     data: str = "real"
     note: str = ""
 
@@ -90,15 +92,15 @@ def reproduce(
     chosen = select(read_rows(folder / "paper.yaml"), rows)
     extra = ["debug=fast"] if smoke else []
     extra += [f"runs_dir={runs_dir}"] if runs_dir else []
-    plan: dict[Row, list[list[Composed]]] = {}
+    plan: list[tuple[Row, list[list[Composed]]]] = []
     for row in chosen:
         wanted = _seeds(seeds) if seeds is not None else row.seeds
         wanted, folds = (wanted[:1], 1) if smoke else (wanted, row.folds)
-        plan[row] = [_jobs(row, seed, folds, extra) for seed in wanted]
-    composed = [job for groups in plan.values() for group in groups for job in group]
+        plan.append((row, [_jobs(row, seed, folds, extra) for seed in wanted]))
+    composed = [job for _, groups in plan for group in groups for job in group]
     done = _run_missing(composed, jobs)
     results = {}
-    for row, groups in plan.items():
+    for row, groups in plan:
         complete = [[done[job.hash] for job in group] for group in groups if all(job.hash in done for job in group)]
         if complete:
             results[row.name] = _summary(row, complete)
@@ -157,6 +159,7 @@ def read_rows(path: Path) -> list[Row]:
                     published=published,
                     source=entry.get("source", ""),
                     tolerance=float(entry.get("tolerance", 0.01)),
+                    better=entry.get("better", "higher"),
                     data=entry.get("data", "real"),
                     note=entry.get("note", ""),
                 )
@@ -243,6 +246,7 @@ def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
         "published": row.published,
         "source": row.source,
         "tolerance": row.tolerance,
+        "better": row.better,
         "note": row.note,
         "seeds": len(groups),
         "folds": row.folds,

@@ -49,7 +49,7 @@ def verdict(row: Mapping[str, Any]) -> str:
     difference = row["metrics"][row["metric"]]["mean"] - row["published"]
     if abs(difference) <= row["tolerance"]:
         return "within tolerance"
-    return "better" if difference > 0 else "worse"
+    return "better" if (difference > 0) == (row["better"] == "higher") else "worse"
 
 
 def update_readme(path: Path, text: str) -> None:

@@ -1,0 +1,130 @@
+"""Rows are run once, pooled over folds, summed over seeds and printed beside the published numbers."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from neurotwin import reproduce, runs
+from neurotwin.cli import main
+from neurotwin.errors import ConfigError
+from neurotwin.reproduction import read_rows
+from neurotwin.tables import verdict
+
+PAPER = """
+rows:
+  - name: "{width}/{rate}"
+    config: example/tones
+    overrides: [trainer.max_epochs=1]
+    grid:
+      width: {small: model.hidden=4, large: [model.hidden=32]}
+      rate: {slow: optimizer.lr=0.001}
+    folds: 4
+    seeds: [0, 1]
+    metric: test/mae
+    published: {large: 0.5}
+    source: Table 2
+    tolerance: 10
+tables:
+  - {title: As a pivot, rows: ["*"], index: width, columns: rate}
+  - {title: As a list, rows: ["large/*"], metrics: [test/mae]}
+"""
+README = "# Mine\n\n<!-- tables: written by `neurotwin reproduce --update` -->\nold\n<!-- end of tables -->\ntail\n"
+
+
+@pytest.fixture
+def paper(example, run_root, tmp_path, monkeypatch):
+    folder = tmp_path / "mine" / "experiments" / "tones"
+    folder.mkdir(parents=True)
+    (folder / "paper.yaml").write_text(PAPER)
+    (folder / "README.md").write_text(README)
+    monkeypatch.setenv("NEUROTWIN_CONFIG_DIR", str(tmp_path / "mine"))
+    return folder
+
+
+def test_rows_are_pooled_over_folds_and_summed_over_seeds(paper, run_root):
+    text = reproduce("tones", update=True)
+    assert len(runs(run_root)) == 16
+    expected = json.loads((paper / "expected.json").read_text())["rows"]
+    row = expected["large/slow"]
+    assert row["metrics"]["test/mae"]["n"] == 2
+    assert row["parameters"] == 64 * 32 + 32 + 32 + 1
+    errors = []
+    for run in runs(run_root):
+        if run.config["model"]["hidden"] == 32 and run.record["seed"] == 1:
+            with np.load(run.path / "predictions" / "test.npz") as rows:
+                errors.append(rows["error"])
+    assert len(errors) == 4
+    assert row["metrics"]["test/mae"]["values"][1] == pytest.approx(np.abs(np.concatenate(errors)).mean())
+    assert "within tolerance" in text
+    assert "0.5 (Table 2)" in text
+    readme = (paper / "README.md").read_text()
+    assert "old" not in readme
+    assert readme.startswith("# Mine")
+    assert readme.endswith("tail\n")
+    before = {run.path for run in runs(run_root)}
+    assert reproduce("tones") == text, "a second call must run nothing and print the same"
+    assert {run.path for run in runs(run_root)} == before
+
+
+def test_an_interrupted_run_is_resumed_and_a_failed_one_reported(paper, run_root, capsys):
+    assert main(["reproduce", "tones", "--row", "small/*", "--seeds", "0"]) == 0
+    victim = runs(run_root)[2]
+    (victim.path / "metrics.json").unlink()
+    victim.update(status="interrupted")
+    assert main(["reproduce", "tones", "--row", "small/*", "--seeds", "0", "--jobs", "2"]) == 0
+    assert len(runs(run_root)) == 4
+    assert {run.status for run in runs(run_root)} == {"finished"}
+
+
+def test_smoke_runs_two_batches_of_one_fold_and_writes_no_expectation(paper, run_root):
+    reproduce("tones", smoke=True, update=True)
+    assert len(runs(run_root)) == 2
+    assert not (paper / "expected.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("metric: test/mae", "row '{width}/{rate}' has no 'metric'"),
+        ("    folds: 4", "unknown key 'fold'; did you mean 'folds'?"),
+        ('name: "{width}/{rate}"', "several rows are named 'same'"),
+    ],
+)
+def test_faults_of_a_paper_file(paper, change, message):
+    new = {"metric: test/mae": "note: x", "    folds: 4": "    fold: 4"}.get(change, "name: same")
+    (paper / "paper.yaml").write_text(PAPER.replace(change, new))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        read_rows(paper / "paper.yaml")
+
+
+def test_unknown_paper_row_and_seeds(paper, capsys):
+    assert main(["reproduce", "tonnes"]) == 2
+    assert "unknown paper 'tonnes': did you mean 'tones'?" in capsys.readouterr().err
+    assert main(["reproduce", "tones", "--row", "lrge/*"]) == 2
+    assert "no row matches lrge/*" in capsys.readouterr().err
+    assert main(["reproduce", "tones", "--seeds", "a"]) == 2
+    assert "--seeds 'a': write 0,1,2 or 0..4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ours", "data", "note", "expected"),
+    [
+        (0.955, "real", "", "within tolerance"),
+        (0.98, "real", "", "better"),
+        (0.90, "real", "", "worse"),
+        (0.96, "simulated", "", "simulated"),
+        (0.96, "real", "other folds", "other folds"),
+    ],
+)
+def test_verdicts(ours, data, note, expected):
+    row = {
+        "data": data,
+        "published": 0.95,
+        "tolerance": 0.01,
+        "note": note,
+        "better": "higher",
+        "metric": "m",
+        "metrics": {"m": {"mean": ours}},
+    }
+    assert verdict(row) == expected
