@@ -87,7 +87,7 @@ def write_prediction(prediction: Prediction, datamodule: Any, folder: Path) -> l
     folder.mkdir(parents=True, exist_ok=True)
     stem = prediction.recording.name.replace("/", "_")
     events, table, figure = (folder / f"{stem}{end}" for end in ("_events.tsv", "_probability.csv", ".png"))
-    datamodule.write_events(events, prediction.recording, prediction.events)
+    datamodule.write_events(events, prediction.events, prediction.recording)
     frame = pd.DataFrame(prediction.probability, columns=list(datamodule.class_names))
     frame.insert(0, "time_s", prediction.end_s)
     frame.to_csv(table, index=False, float_format="%.6g")

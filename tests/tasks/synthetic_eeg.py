@@ -3,7 +3,6 @@
 import numpy as np
 from neurotwin.contracts import Event, Recording
 from neurotwin.datamodules.eeg import EEGDataModule
-from neurotwin.datamodules.formats.szcore_tsv import write_szcore_tsv
 from torch import nn
 
 RATE, CHANNELS = 32.0, ("F3-C3", "C3-P3", "P3-O1")
@@ -29,9 +28,6 @@ class Synthetic(EEGDataModule):
 
     def read(self, path):
         return [synthetic_recording(path.stem, "", seed=99, duration_s=200.0)]
-
-    def write_events(self, path, recording, events):
-        return write_szcore_tsv(path, events, recording.duration_s, recording.metadata.get("start"))
 
 
 class Net(nn.Module):
