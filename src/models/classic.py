@@ -29,6 +29,7 @@ from .spectral_features import SpectralFeatures
 _LEAST_PROBABILITY = 1e-6
 #: Types beyond skops' own list that a checkpoint of these models may hold.
 _TRUSTED = [
+    "sklearn.utils._bunch.Bunch",
     # Node storage of a forest: skops distrusts it because scikit-learn follows its indices unchecked; we check them.
     "sklearn.tree._tree.Tree",
     "aeon.transformations.collection.convolution_based._minirocket.MiniRocket",
@@ -76,13 +77,17 @@ class ClosedFormClassifier(nn.Module):
         Raises:
             DataError: The training set holds fewer than two classes, or a class that ``n_outputs`` excludes.
         """
+        self.require_classes(targets)
+        self.estimator = self.build().fit(self.features(inputs), targets.cpu().numpy())
+
+    def require_classes(self, targets: Tensor) -> None:
+        """Raise a :class:`DataError` where :meth:`fit` cannot work with the classes that are there."""
         present = torch.unique(targets).tolist()
         if len(present) < 2 or present[0] < 0 or present[-1] >= self.n_outputs:
             raise DataError(
                 f"{type(self).__name__} cannot be fitted to classes {present} of n_outputs={self.n_outputs}: the "
                 "training set needs at least two classes, all below n_outputs; check the datamodule's classes and fold"
             )
-        self.estimator = self.build().fit(self.features(inputs), targets.cpu().numpy())
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Classify windows.
@@ -122,8 +127,7 @@ class ClosedFormClassifier(nn.Module):
         where = f"the checkpoint of {type(self).__name__}"
         try:
             estimator = skops.io.loads(state.cpu().numpy().tobytes(), trusted=_TRUSTED)
-            for tree in getattr(estimator, "estimators_", []):
-                _check_nodes(tree.tree_, estimator.n_features_in_)
+            _check_trees(estimator)
             self.estimator = estimator
         except UntrustedTypesFoundException as error:
             raise DataError(
@@ -264,6 +268,16 @@ class MiniRocketRidge(ClosedFormClassifier):
         """Log-softmax of the decision values over the temperature."""
         decision = _as_logits(self.estimator.decision_function(features))
         return np.maximum(log_softmax(decision / self.temperature.item(), axis=1), np.log(_LEAST_PROBABILITY))
+
+
+def _check_trees(estimator: Any) -> None:
+    """Check every decision tree of a forest, or of an ensemble that holds one."""
+    if hasattr(estimator, "tree_"):
+        _check_nodes(estimator.tree_, estimator.n_features_in_)
+    for _, step in getattr(estimator, "steps", []):
+        _check_trees(step)
+    for member in getattr(estimator, "estimators_", []):
+        _check_trees(member)
 
 
 def _check_nodes(tree: Any, n_features: int) -> None:
