@@ -143,3 +143,34 @@ class FilePredictor(Protocol):
     def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
         """Apply the model to ``source``, write results below ``target`` and return the written paths."""
         ...
+
+
+@dataclass
+class CircuitRecording:
+    """Simultaneous recordings of the neurons of a circuit.
+
+    Attributes:
+        name: Unique name of the trial within its data set.
+        sampling_rate_hz: Samples per second.
+        voltage: Membrane potentials, ``(time, node)``, mV.
+        current: Injected currents, ``(time, node)``, nA; zeros where none was injected.
+        synaptic: True synaptic currents, ``(time, node)``, nA, outward positive; ``None`` where unknown.
+        hidden: Whatever else a simulator knows, ``(time, node)`` each.
+    """
+
+    name: str
+    sampling_rate_hz: float
+    voltage: np.ndarray
+    current: np.ndarray
+    synaptic: np.ndarray | None = None
+    hidden: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of recorded neurons."""
+        return self.voltage.shape[1]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.voltage) / self.sampling_rate_hz
