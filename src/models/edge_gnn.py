@@ -1,4 +1,4 @@
-"""Networks from baseline to change of connectivity that see pairs of regions: line-graph networks and edge-wise MLPs."""
+"""Networks from baseline connectivity to its change that see pairs of regions: line-graph networks, edge-wise MLPs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LineGNN(nn.Module):
 
     Args:
         n_nodes: Regions; needed by ``embedding`` and ``edge_bias`` only.
-        convolution: ``sage`` (mean), ``sage-max``, ``gcn``, ``gcn-root`` (with a weight for the edge itself), ``gin`` or
-            ``attention``.
+        convolution: ``sage`` (mean), ``sage-max``, ``gcn``, ``gcn-root`` (with a weight for the edge itself), ``gin``
+            or ``attention``.
         hidden: Width of each hidden layer.
         dropout: Probability of dropping a hidden feature.
         density: Share of the strongest pairs of a subject that send messages; every pair gets an output.

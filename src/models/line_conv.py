@@ -54,8 +54,8 @@ class LineGCN(nn.Module):
     """GCN with self-loops on the line graph (Kipf & Welling 2017, equation 2), as PyG's ``GCNConv``.
 
     ``y_e = sum over f in {e} and neighbours of W x_f / sqrt((D_e + 1) (D_f + 1)) + b``. On a dense graph this
-    multiplies whatever is specific to an edge by -1/(2N - 3) (``docs/line_graphs.md``); ``root`` adds ``W_r x_e``, which
-    restores it.
+    multiplies whatever is specific to an edge by -1/(2N - 3) (``docs/line_graphs.md``); ``root`` adds ``W_r x_e``,
+    which restores it.
 
     Args:
         n_in: Features in.
@@ -109,8 +109,8 @@ class LineGIN(nn.Module):
 class LineAttention(nn.Module):
     """Linear attention of an edge over itself and its neighbours (Katharopoulos et al. 2020, equation 5).
 
-    ``y_e = sum_f phi(q_e)' phi(k_f) v_f / sum_f phi(q_e)' phi(k_f)`` with ``phi = elu + 1`` and f in the neighbours and e
-    itself. Softmax attention does not separate into sums at regions; this does: ``sum phi(k) v'`` at i and j.
+    ``y_e = sum_f phi(q_e)' phi(k_f) v_f / sum_f phi(q_e)' phi(k_f)`` with ``phi = elu + 1`` and f in the
+    neighbours and e itself. Softmax attention does not separate into sums at regions; this does: ``sum phi(k) v'`` at i and j.
     The sparse layout holds ``edge x n_out x n_out / heads`` numbers at a time, the dense one never does.
 
     Args:

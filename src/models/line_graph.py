@@ -34,7 +34,7 @@ class DenseEdges:
     mask: Tensor | None = None
 
     def is_edge(self, x: Tensor) -> Tensor:
-        """1 for the edges of the graph, 0 for other pairs and the diagonal, ``(batch or 1, roi, roi, 1)``, like ``x``."""
+        """1 for the edges of the graph, 0 for other pairs and the diagonal, ``(batch or 1, roi, roi, 1)``."""
         if self.mask is None:
             return (1 - torch.eye(self.n_nodes, dtype=x.dtype, device=x.device))[None, :, :, None]
         return self.mask.to(x.dtype).unsqueeze(-1)
