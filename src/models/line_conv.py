@@ -110,8 +110,8 @@ class LineAttention(nn.Module):
     """Linear attention of an edge over itself and its neighbours (Katharopoulos et al. 2020, equation 5).
 
     ``y_e = sum_f phi(q_e)' phi(k_f) v_f / sum_f phi(q_e)' phi(k_f)`` with ``phi = elu + 1`` and f in the
-    neighbours and e itself. Softmax attention does not separate into sums at regions; this does: ``sum phi(k) v'`` at i and j.
-    The sparse layout holds ``edge x n_out x n_out / heads`` numbers at a time, the dense one never does.
+    neighbours and e itself. Softmax attention does not separate into sums at regions; this does: ``sum phi(k) v'`` at i
+    and j. The sparse layout holds ``edge x n_out x n_out / heads`` numbers at a time, the dense one never does.
 
     Args:
         n_in: Features in.

@@ -71,11 +71,11 @@ def test_the_fair_head_sees_the_value_of_the_pair():
 
 
 def test_messages_of_wrong_arguments():
-    with pytest.raises(ConfigError, match="model.convolution='sag' is unknown: did you mean 'sage'"):
+    with pytest.raises(ConfigError, match=r"model.convolution='sag' is unknown: did you mean 'sage'"):
         LineGNN(9, "sag")
-    with pytest.raises(ConfigError, match="model.convolution='gat' is unknown"):
+    with pytest.raises(ConfigError, match=r"model.convolution='gat' is unknown"):
         NodeGNN(9, "gat")
-    with pytest.raises(ConfigError, match="model.features='rows' is unknown: choose from profile, strength"):
+    with pytest.raises(ConfigError, match=r"model.features='rows' is unknown: choose from profile, strength"):
         NodeGNN(9, features="rows")
     with pytest.raises(ConfigError, match=r"model.density=0: must lie above 0"):
         LineGNN(9, density=0)(torch.zeros(1, 9, 9))
