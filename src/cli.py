@@ -22,7 +22,7 @@ _EPILOG = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; returns the exit code: 0 done, 2 the user's mistake, 1 ours, 130 interrupted."""
+    """Run a verb; returns the exit code: 0 done, 1 our mistake, 2 the user's, 3 a leak found, 130 interrupted."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if any(text.startswith("-") or not hasattr(options, "overrides") for text in rest):
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.overrides += rest
     _log_to_terminal()
     try:
-        options.verb(options)
-        return 0
+        return options.verb(options) or 0
     except NeurotwinError as error:
         if options.traceback:
             traceback.print_exc()
@@ -68,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(verb=lambda options: _version(options, parser))
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
 
-    def verb(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text, parents=[common], epilog=_EPILOG)
         sub.set_defaults(verb=run)
         return sub
@@ -174,10 +173,14 @@ def _predict(options: argparse.Namespace) -> None:
         print(path)
 
 
-def _audit(options: argparse.Namespace) -> None:
-    from .leakage_audit import audit_config
+def _audit(options: argparse.Namespace) -> int:
+    from rich.console import Console
 
-    print(audit_config(options.datamodule, options.overrides, options.output))
+    from .leakage_audit import audit
+
+    report = audit(options.datamodule, overrides=options.overrides, output=options.output)
+    Console().print(report)
+    return 0 if report.verdict == "pass" else 3
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -140,6 +140,8 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
         write_text(run.path / "config.yaml", composed.to_yaml())
         write_text(run.path / "overrides.txt", "\n".join(composed.overrides) + "\n")
         run.update(**new_record(composed.experiment, config["seed"], composed.hash, composed.overrides))
+        if config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available():
+            run.record["device"] = torch.cuda.get_device_name()
         run.update(data=fingerprint, spec=asdict(pieces.datamodule.spec), parameters=_size(pieces.model))
     elif run is None:
         run = load_run(str(folder))

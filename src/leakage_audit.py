@@ -8,10 +8,10 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -21,7 +21,9 @@ from rich.text import Text
 from .audit_checks import Auditable, Check, Part, Scope, structural_checks
 from .audit_probe import Probe, check_probe, run_probe
 from .audit_similarity import Similarity, best_partners, check_duplicates, check_partners, measure_similarity
+from .config import compose_part
 from .errors import ConfigError
+from .gates import build_part
 
 _COLOUR = {"pass": "green", "warn": "yellow", "leak": "bold red", "skip": "dim"}
 
@@ -105,7 +107,7 @@ class AuditReport:
 
 
 def audit(
-    datamodule: Auditable,
+    datamodule: Auditable | str,
     folds: Sequence[int] | None = None,
     output: str | Path | None = None,
     near_duplicate: float = 0.99,
@@ -115,6 +117,7 @@ def audit(
     subjects_must_differ: bool = True,
     budget: float = 5e11,
     seed: int = 0,
+    overrides: Iterable[str] = (),
 ) -> AuditReport:
     """Audit the split, the windows and the normalisation of a datamodule for leaks from test to training.
 
@@ -126,7 +129,7 @@ def audit(
     channels that share little signal are missed. A pass says that these leaks were looked for and not found.
 
     Args:
-        datamodule: Anything with the API of :class:`~neurotwin.audit_checks.Auditable`.
+        datamodule: Anything with the API of :class:`~neurotwin.audit_checks.Auditable`, or a datamodule's name.
         folds: Folds to audit; ``None`` for all.
         output: Folder for ``audit.json`` and ``audit.png``; ``None`` writes nothing.
         near_duplicate: Correlation above which two recordings are copies.
@@ -137,10 +140,13 @@ def audit(
         budget: Multiply-adds for each of correlation, null and probe (the default: 10-20 s each on one core); larger
             data are sampled, and the report says how much was seen.
         seed: Of everything that is drawn.
+        overrides: ``key=value`` for a datamodule given by name, such as ``split=recording``.
 
     Raises:
         ConfigError: The datamodule lacks the API, or a fold does not exist.
     """
+    if isinstance(datamodule, str):
+        datamodule = cast(Auditable, build_part(compose_part("datamodule", datamodule, overrides), "datamodule"))
     started = time.perf_counter()
     scope = _scope(datamodule, folds)
     recordings = datamodule.recordings

@@ -31,6 +31,7 @@ def predict(run: Run | str | Path, source: str | Path, target: str | Path) -> li
     if target.exists() and not target.is_dir():
         raise DataError(f"{target}: is a file; --output names a folder")
     task = run.task
+    datamodule = task.datamodule
     if not isinstance(task, FilePredictor):
         raise ConfigError(f"{run.path.name}: {type(task).__name__} cannot be applied to files")
-    return task.predict_file(task.datamodule, source, target)
+    return task.predict_file(datamodule, source, target)

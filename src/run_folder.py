@@ -136,7 +136,7 @@ def new_record(experiment: str, seed: int, config_hash: str, overrides: Sequence
         "process": process_identity(),
         "git": git_state(),
         "versions": versions(),
-        "device": platform.processor() or platform.machine(),
+        "device": cpu_name(),
     }
 
 
@@ -210,6 +210,15 @@ def now() -> str:
 def process_identity() -> dict[str, Any]:
     """What tells later whether this process still lives: host, pid and the pid's start time."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
+
+
+def cpu_name() -> str:
+    """Model of the processor, or at least its kind."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def git_state() -> dict[str, Any] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -280,6 +281,14 @@ class EEGDataModule(BaseDataModule):
     def write_events(self, path: Path, events: Iterable[Event], recording: Recording) -> Path:
         """Write events of a recording as a SzCORE annotation file; returns its path."""
         return write_szcore_tsv(path, events, recording.duration_s, recording.metadata.get("start"))
+
+    def with_recordings(self, recordings: list[Recording]) -> Self:
+        """A copy over other recordings of the same shape; windows, folds and statistics are computed anew."""
+        twin = copy.copy(self)
+        twin.__dict__.pop("store", None)
+        twin.__dict__["recordings"] = list(recordings)
+        twin.datasets, twin._normalisers = {}, {}
+        return twin
 
     def fingerprint(self) -> str:
         """Hash of signals, windows and split."""
