@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError
-from .connectome import edges_of, from_edges, zero_diagonal
+from .connectome import edges_of, from_edges
 
 #: Penalties that the ridge chooses from, relative to the mean squared norm of the centred training inputs.
 RELATIVE_PENALTIES = tuple(10.0 ** (k / 2) for k in range(-8, 7))
@@ -156,9 +156,9 @@ class EdgeRidge(nn.Module):
         best = int(torch.stack(errors).argmin())
         dual = vectors @ (rotated / (values + self.relative_penalties[best] * scale)[:, None])
         found = {"inputs": x, "centre": centre, "offset": offset, "dual": dual}
-        self.solution = {name: value.float() for name, value in found.items()}
+        self.solution = {name: value.to(inputs) for name, value in found.items()}
         self.solution["relative_penalty"] = torch.tensor(self.relative_penalties[best])
-        self.solution["loo_errors"] = torch.stack(errors).float()
+        self.solution["loo_errors"] = torch.stack(errors)
 
     def forward(self, connectivity: Tensor) -> Tensor:
         """Baseline ``(batch, roi, roi)`` to predicted change ``(batch, roi, roi)``.
@@ -167,8 +167,8 @@ class EdgeRidge(nn.Module):
             ConfigError: The model was not fitted.
         """
         _require(bool(self.solution), self)
-        known = {name: value.to(connectivity.device) for name, value in self.solution.items()}
-        similarity = (edges_of(zero_diagonal(connectivity)) - known["centre"]) @ known["inputs"].T
+        known = {name: value.to(connectivity) for name, value in self.solution.items()}
+        similarity = (edges_of(connectivity) - known["centre"]) @ known["inputs"].T
         return from_edges(known["offset"] + similarity @ known["dual"], self.n_nodes)
 
     def get_extra_state(self) -> dict[str, Tensor]:
@@ -182,6 +182,5 @@ class EdgeRidge(nn.Module):
 
 def _require(fitted: bool, model: nn.Module) -> None:
     if not fitted:
-        raise ConfigError(
-            f"{type(model).__name__} is not fitted: train it first, or load a checkpoint of a trained run"
-        )
+        name = type(model).__name__
+        raise ConfigError(f"{name} is not fitted: train it first, or load a checkpoint of a trained run")
