@@ -1,7 +1,8 @@
-"""Ictal or not, for a patient never seen: a linear and a tree model on order-free features of the montage."""
+"""Ictal or not, for a patient never seen: a linear and a tree model on pooled features of the montage."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class MontageEnsemble(ClosedFormClassifier):
         n_channels: Channels of a window, at least 4.
         n_outputs: Classes.
         sampling_rate_hz: Samples per second, at least 110.
+        channel_names: One name a channel; tells which channels mirror each other, empty where that is unknown.
         inverse_penalty: Inverse strength of the L2 penalty of the regression (scikit-learn's ``C``).
         n_trees: Trees.
         features_per_split: Share of the features that a split chooses from.
@@ -50,6 +52,7 @@ class MontageEnsemble(ClosedFormClassifier):
         n_channels: int,
         n_outputs: int,
         sampling_rate_hz: float,
+        channel_names: Sequence[str] = (),
         inverse_penalty: float = 0.003,
         n_trees: int = 150,
         features_per_split: float = 0.05,
@@ -61,7 +64,7 @@ class MontageEnsemble(ClosedFormClassifier):
         self.n_trees = n_trees
         self.features_per_split = features_per_split
         self.min_samples_leaf = min_samples_leaf
-        self.describe = MontageFeatures(n_channels, sampling_rate_hz)
+        self.describe = MontageFeatures(n_channels, sampling_rate_hz, channel_names)
         self.register_buffer("mean", torch.zeros(self.describe.n_features, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(self.describe.n_features, dtype=torch.float64))
 

@@ -1,4 +1,4 @@
-"""Several hundred features of a multi-channel EEG window that do not depend on the order of its channels.
+"""Several hundred features of a multi-channel EEG window, pooled so that the order of its channels does not matter.
 
 Legend of the shapes: n window, c channel, t sample, f frequency, w frame, b band.
 """
@@ -6,6 +6,8 @@ Legend of the shapes: n window, c channel, t sample, f frequency, w frame, b ban
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -34,12 +36,14 @@ class MontageFeatures(nn.Module):
     Each channel gives 24 band powers (absolute and relative), 13 descriptors of the waveform, 22 of its rhythm and 31
     of its course within the window; minimum, quartiles, maximum and standard deviation over channels make them
     independent of the order of channels and nearly of their number. The synchrony of channels adds eigenvalues of
-    coherence and phase-locking matrices. Every window is described by itself: nothing of its recording, neighbours or
-    patient enters.
+    coherence and phase-locking matrices. Where channel names tell left from right, the 59 descriptors of power,
+    waveform and rhythm are compared between homologous channels, without regard to side. Every window is described
+    by itself: nothing of its recording, neighbours or patient enters.
 
     Args:
         n_channels: Channels of a window, at least 4.
         sampling_rate_hz: Samples per second, at least 110.
+        channel_names: One name a channel, such as ``F3`` or ``F3-C3``; empty leaves the comparison of sides out.
 
     Raises:
         ConfigError: Too few channels, or a sampling rate that cannot resolve 55 Hz.
@@ -49,7 +53,7 @@ class MontageFeatures(nn.Module):
         2
     """
 
-    def __init__(self, n_channels: int, sampling_rate_hz: float):
+    def __init__(self, n_channels: int, sampling_rate_hz: float, channel_names: Sequence[str] = ()):
         super().__init__()
         if n_channels < 4:
             raise ConfigError(
@@ -62,13 +66,18 @@ class MontageFeatures(nn.Module):
                 f"{BAND_EDGES_HZ[-1]:g} Hz, so at least {2 * BAND_EDGES_HZ[-1]:g} Hz are needed"
             )
         self.n_channels = n_channels
+        if channel_names and len(channel_names) != n_channels:
+            raise ConfigError(f"channel_names holds {len(channel_names)} names for n_channels={n_channels}")
         self.sampling_rate_hz = float(sampling_rate_hz)
+        self.pairs = homologous_pairs(channel_names)
 
     @property
     def n_features(self) -> int:
-        """Number of columns; does not depend on the number of channels."""
-        per_channel = 2 * (len(BAND_EDGES_HZ) - 1) + 13 + 22 + 4 * (len(COURSE_EDGES_HZ) - 1) + 3
-        return 6 * per_channel + 9 * len(COHERENCE_BANDS_HZ) + 6 * len(PHASE_BANDS_HZ)
+        """Number of columns; depends on channels only by whether there are homologous ones."""
+        sided = 2 * (len(BAND_EDGES_HZ) - 1) + 13 + 22
+        course = 4 * (len(COURSE_EDGES_HZ) - 1) + 3
+        count = 6 * (sided + course) + 9 * len(COHERENCE_BANDS_HZ) + 6 * len(PHASE_BANDS_HZ)
+        return count + (2 * sided + 2 * len(COHERENCE_BANDS_HZ) if self.pairs else 0)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
@@ -97,11 +106,15 @@ class MontageFeatures(nn.Module):
 
     def _describe(self, x_nct: Tensor) -> Tensor:
         x_nct = x_nct - x_nct.mean(-1, keepdim=True)
-        channel = torch.cat(
-            [self._power(x_nct), self._waveform(x_nct), self._rhythm(x_nct), self._course(x_nct)], dim=-1
-        )
+        sided = torch.cat([self._power(x_nct), self._waveform(x_nct), self._rhythm(x_nct)], dim=-1)
+        channel = torch.cat([sided, self._course(x_nct)], dim=-1)
         quantiles = torch.quantile(channel, channel.new_tensor([0.0, 0.25, 0.5, 0.75, 1.0]), dim=1)
-        return torch.cat([*quantiles, channel.std(1), self._coherence(x_nct), self._phase_locking(x_nct)], dim=-1)
+        columns = [*quantiles, channel.std(1), self._coherence(x_nct), self._phase_locking(x_nct)]
+        if self.pairs:
+            left, right = map(list, zip(*self.pairs, strict=True))
+            difference = sided[:, left] - sided[:, right]
+            columns += [difference.mean(1).abs(), difference.abs().mean(1)]
+        return torch.cat(columns, dim=-1)
 
     def _frames(self, x_nct: Tensor, seconds: float, step: float) -> tuple[Tensor, Tensor]:
         """Hann periodograms ``(n, c, w, f)``, unit²/Hz, of frames of this length and step, and frequencies, Hz."""
@@ -235,7 +248,7 @@ class MontageFeatures(nn.Module):
         return torch.cat(columns, -1)
 
     def _coherence(self, x_nct: Tensor) -> Tensor:
-        """Eigenvalues and entropies of the zero-lag and complex coherence matrix of each band, ``(n, 54)``."""
+        """Eigenvalues and entropies of the zero-lag and complex coherence matrix of each band, ``(n, 54 or 66)``."""
         hann = torch.hann_window(x_nct.shape[-1], dtype=x_nct.dtype, device=x_nct.device)
         spectrum, hz = torch.fft.rfft(x_nct * hann), self._hz(x_nct.shape[-1], x_nct)
         columns: list[Tensor] = []
@@ -248,6 +261,9 @@ class MontageFeatures(nn.Module):
             power = amplitude.square() / amplitude.square().sum(-1, keepdim=True)
             columns += [*zero_lag[:, :4].unbind(-1), _entropy(zero_lag), any_lag[:, 0], _entropy(any_lag)]
             columns += [cross.imag.abs().mean((-1, -2)), _entropy(power)]
+            if self.pairs:
+                left, right = map(list, zip(*self.pairs, strict=True))
+                columns += [cross.real[:, left, right].mean(-1), cross[:, left, right].abs().mean(-1)]
         return torch.stack(columns, -1)
 
     def _phase_locking(self, x_nct: Tensor) -> Tensor:
@@ -264,6 +280,23 @@ class MontageFeatures(nn.Module):
             largest = torch.linalg.eigvalsh(locking)[:, -1] / self.n_channels
             columns += [pairs.mean(-1), pairs.std(-1), *quantiles, largest]
         return torch.stack(columns, -1)
+
+
+def homologous_pairs(channel_names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Index pairs (left, right) of channels that mirror each other: odd electrode numbers are left (10-20 system).
+
+    Example:
+        >>> homologous_pairs(["F3-C3", "FZ-CZ", "F4-C4"])
+        ((0, 2),)
+    """
+    names = [name.upper() for name in channel_names]
+    mirrored = [re.sub(r"\d+", lambda number: str(int(number[0]) + 1), name) for name in names]
+    left = [all(int(number) % 2 for number in re.findall(r"\d+", name)) for name in names]
+    return tuple(
+        (i, names.index(mirror))
+        for i, mirror in enumerate(mirrored)
+        if left[i] and mirror != names[i] and mirror in names
+    )
 
 
 def _log(value: Tensor) -> Tensor:

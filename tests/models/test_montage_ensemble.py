@@ -8,7 +8,7 @@ import skops.io
 import torch
 from neurotwin.errors import ConfigError, DataError
 from neurotwin.models.montage_ensemble import MontageEnsemble
-from neurotwin.models.montage_features import MontageFeatures
+from neurotwin.models.montage_features import MontageFeatures, homologous_pairs
 
 RATE_HZ = 128.0
 
@@ -39,6 +39,30 @@ class TestFeatures:
         values = MontageFeatures(channels, RATE_HZ)(noise(channels=channels))
         assert values.shape == (4, 612)
         assert torch.isfinite(values).all()
+
+    @pytest.mark.parametrize(
+        ("names", "pairs"),
+        [
+            (["F3", "Cz", "F4", "T8", "T7"], ((0, 2), (4, 3))),
+            (["FP1-F7", "FZ-CZ", "FP2-F8", "F7-T7"], ((0, 2),)),
+            (["F3-C4", "F4-C5"], ()),
+            (["E1x", "grid"], ()),
+            ([], ()),
+        ],
+    )
+    def test_homologous_pairs(self, names, pairs):
+        assert homologous_pairs(names) == pairs
+
+    def test_sides_are_compared_without_regard_to_side(self):
+        sided = MontageFeatures(6, RATE_HZ, ("F3", "C3", "P3", "F4", "C4", "P4"))
+        x = noise()
+        x[:, :3] *= 4
+        values = sided(x)
+        assert values.shape == (4, sided.n_features) == (4, 742)
+        torch.testing.assert_close(sided(x[:, [3, 4, 5, 0, 1, 2]]), values, atol=1e-6, rtol=1e-6)
+        # The 25th power/waveform/rhythm descriptor is the log standard deviation: left is four times right.
+        log_std = values[:, -2 * 59 + 24]
+        assert log_std.tolist() == pytest.approx([math.log(4)] * 4, abs=0.15)
 
     def test_order_of_channels_does_not_matter(self, features):
         x = noise()
@@ -90,6 +114,8 @@ class TestFeatures:
             MontageFeatures(1, RATE_HZ)
         with pytest.raises(ConfigError, match=r"sampling_rate_hz=100 is too low .* at least 110 Hz"):
             MontageFeatures(6, 100.0)
+        with pytest.raises(ConfigError, match="channel_names holds 2 names for n_channels=6"):
+            MontageFeatures(6, RATE_HZ, ("F3", "F4"))
         with pytest.raises(ConfigError, match=r"expect windows \(n, 6, time\), got \(4, 3, 512\)"):
             features(noise(channels=3))
         with pytest.raises(ConfigError, match=r"at least 2 s \(256 samples\), got 200"):
@@ -144,7 +170,7 @@ def test_bar_on_patients_held_out(data_root):
         )
         data.setup()
         train, test = next(iter(data.train_dataloader())), next(iter(data.test_dataloader()))
-        model = MontageEnsemble(18, 2, RATE_HZ)
+        model = MontageEnsemble(18, 2, RATE_HZ, data.spec.channel_names)
         model.fit(train.signal, train.target)
         probability = model(test.signal).exp()[:, 1]
         for patient in test.subject.unique().tolist():
