@@ -84,8 +84,9 @@ class MetricsFile(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append the epoch's row; runs before the checkpoint callbacks, so the checkpoint holds it."""
         row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        if trainer.optimizers:
-            row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        if groups:  # none for a model fitted in closed form
+            row["lr"] = groups[0]["lr"]
         row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
         self.rows.append(row)
         if trainer.is_global_zero:

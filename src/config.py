@@ -50,6 +50,7 @@ class Schema:
     compile: bool = False
     objective: Objective = field(default_factory=Objective)
     checkpoint: str = "best"
+    figures: bool = True
     data_root: str = "./data"
     runs_dir: str = "./runs"
     datamodule: dict[str, Any] = field(default_factory=dict)
@@ -169,7 +170,7 @@ def override_list(overrides: Mapping[str, Any] | Iterable[str]) -> list[str]:
 def config_hash(config: Mapping[str, Any], without: Sequence[str] = ()) -> str:
     """Twelve hex digits over what decides the result; ``without`` names further dotted keys to leave out."""
     kept = json.loads(json.dumps(config))
-    for key in ("data_root", "runs_dir", "logger", "datamodule.root", "datamodule.num_workers", *without):
+    for key in ("data_root", "runs_dir", "figures", "logger", "datamodule.root", "datamodule.num_workers", *without):
         *parents, last = key.split(".")
         node = kept
         for parent in parents:

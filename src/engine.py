@@ -204,7 +204,8 @@ def _fit_and_test(composed: Composed, pieces: Pieces, folder: Path, leader: bool
     metrics = _test(trainer, pieces)
     if leader:
         np.savez_compressed(folder / "predictions" / "test.npz", **pieces.task.predictions)
-        pieces.task.figures(folder / "figures", pieces.datamodule)
+        if config["figures"]:
+            pieces.task.figures(folder / "figures", pieces.datamodule)
     return metrics
 
 

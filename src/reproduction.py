@@ -90,7 +90,7 @@ def reproduce(
     """
     folder = paper_dir(paper)
     chosen = select(read_rows(folder / "paper.yaml"), rows)
-    extra = ["debug=fast"] if smoke else []
+    extra = ["figures=false", *(["debug=fast"] if smoke else [])]
     extra += [f"runs_dir={runs_dir}"] if runs_dir else []
     plan: list[tuple[Row, list[list[Composed]]]] = []
     for row in chosen:
