@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import secrets
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -51,8 +52,9 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Content of ``metrics.json``; empty until the run was tested."""
-        return read_json(self.path / "metrics.json") if (self.path / "metrics.json").exists() else {}
+        """Content of ``metrics.json``, undefined scores as NaN; empty until the run was tested."""
+        path = self.path / "metrics.json"
+        return {k: math.nan if v is None else v for k, v in read_json(path).items()} if path.exists() else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -188,8 +190,16 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader, or a kill in between, sees the old file or the new one."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON, NaN as null, so that a reader, or a kill in between, sees the old file or the new one."""
+    write_text(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -107,7 +107,7 @@ def _pivot(rows: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any]) -> s
 
 
 def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None:
+    if metric is None or metric["mean"] is None:  # undefined, such as a mean over no subject
         return "-"
     spread = f" ± {metric['sd']:.3f}" if metric["sd"] is not None else ""
     return f"{metric['mean']:.3f}{spread} ({metric['n']})"

@@ -112,12 +112,7 @@ class BaseTask(LightningModule):
         """Pool the rows of all batches and ranks; every item counts once."""
         if not self._rows:
             return
-        local = {name: torch.cat([row[name] for row in self._rows]).numpy() for name in self._rows[0]}
-        parts = [local]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            parts = [{}] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, local)
-        self.predictions = pool(parts)
+        self.predictions = gather(self._rows)
         self._rows = []
 
     def configure_optimizers(self) -> Any:
@@ -138,6 +133,15 @@ class BaseTask(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": self._objective or "train/loss"},
         }
+
+
+def gather(rows: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """The rows of all batches and, in a distributed run, of all ranks; every item counts once."""
+    parts: list[dict[str, np.ndarray]] = [{name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        local, parts = parts[0], [{}] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(parts, local)
+    return pool(parts)
 
 
 def pool(parts: list[Mapping[str, np.ndarray]] | list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

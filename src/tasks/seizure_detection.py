@@ -15,7 +15,7 @@ from ..contracts import EEGBatch, Predictions, Recording
 from ..errors import ConfigError
 from ..metrics.seizure_events import detect_events
 from ..metrics.seizure_scores import best_threshold, require_finite, score_rows
-from .base import BaseTask, pool
+from .base import BaseTask, gather
 from .recording_figure import recording_figure
 from .seizure_figures import classification_figure, median_recording, subject_figure
 from .seizure_prediction import Prediction, slide, write_prediction
@@ -192,7 +192,7 @@ class SeizureDetection(BaseTask):
 
     def on_validation_epoch_end(self) -> None:
         """Choose the decision threshold, then score the validation windows with it."""
-        rows = _gather(self._rows)
+        rows = gather(self._rows)
         self._rows = []
         if self.trainer.sanity_checking:
             return
@@ -261,12 +261,3 @@ class SeizureDetection(BaseTask):
             prediction = self.predict_recording(datamodule, recordings[index])
             drawn.append(recording_figure(prediction, folder / "detections.png"))
         return drawn
-
-
-def _gather(kept: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
-    """The rows of all batches and ranks, every item once."""
-    parts: list[dict[str, np.ndarray]] = [{name: torch.cat([row[name] for row in kept]).numpy() for name in kept[0]}]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        local, parts = parts[0], [{}] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, local)
-    return pool(parts)
