@@ -1,0 +1,255 @@
+"""The recurrent mechanistic model (RMM) of a circuit of neurons (Burghi et al. 2025, RecMechModels.jl, branch HCO)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ConfigError, did_you_mean
+from .filters import INTRINSIC_MS, SYNAPTIC_MS, FilterBank
+from .rmm_currents import Current, Dense, MechanisticSynapse, inverse_softplus
+from .rmm_rollout import compiled_rollout, plain_rollout
+
+SYNAPSES = ("lumped", "mechanistic")
+BACKENDS = ("auto", "plain", "compiled")
+
+
+class Rollout(NamedTuple):
+    """A run of a model.
+
+    Attributes:
+        voltage: After each step, before the next correction by a teacher, ``(batch, time, node)``, mV.
+        hidden: Hidden states after the last step, ``(batch, hidden)``.
+    """
+
+    voltage: Tensor
+    hidden: Tensor
+
+
+class RMM(nn.Module):
+    """Voltages driven by leak, injected current and networks that see the voltages through fixed filters.
+
+    For neuron ``n`` with step ``dt``, and partners ``m`` that synapse onto it (equation of state of the paper's code)::
+
+        v_n(t+1) = v_n + dt c_n (I_n - g_n v_n - b_n - f_n(v_n, x_n) - Σ_m h_nm(v_n, y_nm))
+        x_n(t+1) = A_int x_n + B_int (v_n - r_n),     y_nm(t+1) = A_syn y_nm + B_syn (v_m - r_m)
+
+    ``r`` (0 in the paper) only shifts the filter states, to keep them small in float32: the mean training voltage.
+    Two neurons have 4,066 parameters with lumped synapses, 4,128 with mechanistic ones, and 114 states.
+
+    Args:
+        n_nodes: Neurons.
+        sampling_rate_hz: Of the data; the time step is its inverse.
+        synapse: ``lumped`` (a network of voltage and states) or ``mechanistic`` (conductance times driving force).
+        wiring: ``[pre, post]`` pairs; ``None``: each neuron onto every other.
+        intrinsic_ms: Time constants of the filters of a neuron's own voltage, ms.
+        synaptic_ms: Time constants of the filters of a partner's voltage, ms.
+        hidden: Hidden units of the intrinsic current.
+        synaptic_hidden: Hidden units of a synapse; ``None``: the paper's, (10, 10, 10) lumped, (20,) mechanistic.
+        reversal_mv: Of a mechanistic synapse, mV; fixed.
+        normalisation: ``minmax`` (the paper's) or ``whiten``, which trains about 35 times faster.
+        start: ``paper``, or ``small``: leak 0.02, inverse capacitance 1 and small weights, so that an untrained model
+            is a slow leaky membrane.
+        trainable_filters: Whether the filters' poles are learned.
+        backend: Of :meth:`rollout`: ``plain`` torch, ``compiled``, or ``auto``: the compiled one on a CPU.
+    """
+
+    reference_mv: Tensor
+
+    def __init__(
+        self,
+        n_nodes: int,
+        sampling_rate_hz: float,
+        synapse: str = "lumped",
+        wiring: Sequence[Sequence[int]] | None = None,
+        intrinsic_ms: Sequence[float] = INTRINSIC_MS,
+        synaptic_ms: Sequence[float] = SYNAPTIC_MS,
+        hidden: Sequence[int] = (20, 20, 20),
+        synaptic_hidden: Sequence[int] | None = None,
+        reversal_mv: float = -80.0,
+        normalisation: str = "minmax",
+        start: str = "paper",
+        trainable_filters: bool = False,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        for name, value, choices in (
+            ("synapse", synapse, SYNAPSES),
+            ("normalisation", normalisation, ("minmax", "whiten")),
+            ("start", start, ("paper", "small")),
+            ("backend", backend, BACKENDS),
+        ):
+            if value not in choices:
+                raise ConfigError(f"model.{name}={value!r}: {did_you_mean(str(value), choices)}")
+        self.n_nodes, self.dt_ms, self.backend, self.normalisation = (
+            n_nodes,
+            1e3 / sampling_rate_hz,
+            backend,
+            normalisation,
+        )
+        scale = 1.0 if start == "paper" else 0.2
+        leak, inverse_c = torch.empty(n_nodes).uniform_(0.25, 0.75), torch.rand(n_nodes).clamp_min(1e-2)
+        if start == "small":
+            leak, inverse_c = torch.full_like(leak, 0.02), torch.ones_like(inverse_c)
+        self.inverse_capacitance = nn.Parameter(inverse_softplus(inverse_c))
+        self.leak = nn.Parameter(inverse_softplus(leak))
+        self.leak_bias = nn.Parameter(torch.zeros(n_nodes))
+        self.register_buffer("reference_mv", torch.zeros(n_nodes))
+
+        def network(n_in: int, units: Sequence[int]) -> list[Dense]:
+            sizes = [n_in, *units]
+            layers = [Dense(a, b, "tanh", scale=scale) for a, b in pairwise(sizes)]
+            return [*layers, Dense(sizes[-1], 1, "identity", bias=False, scale=scale)]
+
+        def bank(times: Sequence[float], kind: str = "orthonormal") -> FilterBank:
+            return FilterBank(times, self.dt_ms, kind, trainable_filters)
+
+        currents: list[Current] = []
+        for n in range(n_nodes):
+            currents.append(Current(n, n, bank(intrinsic_ms), network(len(intrinsic_ms) + 1, hidden), True))
+        for pre, post in self._wires(wiring):
+            n_in = len(synaptic_ms)
+            if synapse == "lumped":
+                units = (10, 10, 10) if synaptic_hidden is None else synaptic_hidden
+                currents.append(Current(pre, post, bank(synaptic_ms), network(n_in + 1, units), True))
+                continue
+            sizes = [n_in, *((20,) if synaptic_hidden is None else synaptic_hidden)]
+            dense = [Dense(a, b, "sigmoid", positive=True) for a, b in pairwise(sizes)]
+            dense.append(Dense(sizes[-1], 1, "identity", bias=False, positive=True))
+            currents.append(MechanisticSynapse(pre, post, bank(synaptic_ms, "diagonal"), dense, reversal_mv))
+        self.currents = nn.ModuleList(currents)
+
+    def _wires(self, wiring: Sequence[Sequence[int]] | None) -> list[tuple[int, int]]:
+        nodes = range(self.n_nodes)
+        if wiring is None:
+            return [(pre, post) for post in nodes for pre in nodes if pre != post]
+        wires = [(int(pre), int(post)) for pre, post in wiring]
+        for pre, post in wires:
+            if pre not in nodes or post not in nodes:
+                raise ConfigError(f"model.wiring: [{pre}, {post}] names a neuron outside 0 to {self.n_nodes - 1}")
+        return wires
+
+    @property
+    def terms(self) -> list[Current]:
+        """The currents: one intrinsic a neuron, then one a synapse."""
+        return [current for current in self.currents if isinstance(current, Current)]
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Filters of each current, in the order in which ``hidden`` holds their states."""
+        return [len(current.bank) for current in self.terms]
+
+    @property
+    def hidden_scale(self) -> Tensor:
+        """Gain of each hidden state for a constant voltage, ``(hidden,)``: its natural unit, per mV."""
+        return torch.cat([current.bank.dc_gain for current in self.terms]).detach()
+
+    def warm_up(self, voltage: NDArray[np.floating], at: NDArray[np.integer]) -> Tensor:
+        """Hidden states driven by a recording, with the transient washed out, ``(len(at), hidden)``.
+
+        Args:
+            voltage: ``(time, node)``, mV.
+            at: Samples at which they are wanted.
+        """
+        reference = self.reference_mv.numpy()
+        done: dict[tuple, NDArray] = {}
+        for current in self.terms:
+            key = self._bank_key(current)
+            if key not in done:
+                done[key] = current.bank.filter(voltage[:, current.driver] - reference[current.driver], at)
+        states = np.concatenate([done[self._bank_key(current)] for current in self.terms], axis=1)
+        return torch.from_numpy(states).to(self.leak.dtype)
+
+    @staticmethod
+    def _bank_key(current: Current) -> tuple:
+        return (current.driver, current.bank.kind, *current.bank.logit.tolist())
+
+    @property
+    def transient(self) -> int:
+        """Samples to drop from the start of a recording: 1 % of the slowest filter's initial state is left."""
+        return max(current.bank.transient for current in self.terms)
+
+    @torch.no_grad()
+    def refer(self, voltage_mv: Tensor) -> None:
+        """Measure voltages from ``voltage_mv``, ``(node,)``, in the filters; call before :meth:`warm_up`."""
+        self.reference_mv.copy_(voltage_mv)
+        for current in self.terms:
+            if isinstance(current, MechanisticSynapse):
+                current.refer(float(voltage_mv[current.driver]))
+
+    def fit_inputs(self, voltage: Tensor, hidden: Tensor) -> None:
+        """Set the normalisation of every network from training samples.
+
+        Args:
+            voltage: ``(sample, node)``, mV.
+            hidden: ``(sample, hidden)``, from :meth:`warm_up`.
+        """
+        for current, states in zip(self.terms, hidden.split(self.hidden_sizes, dim=1), strict=True):
+            if not isinstance(current, MechanisticSynapse):
+                current.fit_inputs(torch.cat([voltage[:, current.target, None], states], dim=1), self.normalisation)
+
+    def current(self, voltage: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """Currents out of each neuron, ``(batch, node)`` each, nA: ``leak``, ``intrinsic`` and ``synaptic``.
+
+        Args:
+            voltage: ``(batch, node)``, mV.
+            hidden: ``(batch, hidden)``.
+        """
+        parts = {"leak": F.softplus(self.leak) * voltage + self.leak_bias}
+        columns: dict[str, list[list[Tensor]]] = {
+            k: [[] for _ in range(self.n_nodes)] for k in ("intrinsic", "synaptic")
+        }
+        for module, states in zip(self.terms, hidden.split(self.hidden_sizes, dim=1), strict=True):
+            kind = "intrinsic" if module.driver == module.target else "synaptic"
+            columns[kind][module.target].append(module(voltage[:, module.target], states))
+        zero = torch.zeros_like(voltage[:, 0])
+        for kind, nodes in columns.items():
+            parts[kind] = torch.stack([sum(found, zero) for found in nodes], dim=1)
+        return parts
+
+    def derivative(self, voltage: Tensor, hidden: Tensor, injected: Tensor) -> Tensor:
+        """``dv/dt``, ``(batch, node)``, mV/ms."""
+        outward = torch.stack(list(self.current(voltage, hidden).values())).sum(dim=0)
+        return F.softplus(self.inverse_capacitance) * (injected - outward)
+
+    def rollout(
+        self,
+        voltage: Tensor,
+        hidden: Tensor,
+        injected: Tensor,
+        teacher: Tensor | None = None,
+        forcing: float = 0.0,
+        backend: str | None = None,
+    ) -> Rollout:
+        """Run from given states. Each step first pulls the voltages towards a teacher's: generalised teacher forcing.
+
+        Args:
+            voltage: At the start, ``(batch, node)``, mV.
+            hidden: At the start, ``(batch, hidden)``.
+            injected: Current during each step, ``(batch, time, node)``, nA.
+            teacher: Recorded voltage at the start of each step, ``(batch, time, node)``, mV.
+            forcing: ``γ``: 0 runs freely, 1 replaces the voltages by the teacher's at every step.
+            backend: Instead of the model's.
+        """
+        backend = backend or self.backend
+        if forcing and teacher is None:
+            raise ConfigError(f"forcing={forcing:g} needs recorded voltages to force with")
+        if backend == "compiled" and voltage.device.type != "cpu":
+            raise ConfigError(f"model.backend=compiled runs on a CPU only, the data are on {voltage.device}")
+        fast = backend == "compiled" or (backend == "auto" and voltage.device.type == "cpu")
+        return Rollout(
+            *(compiled_rollout if fast else plain_rollout)(self, voltage, hidden, injected, teacher, forcing)
+        )
+
+    def penalty(self) -> Tensor:
+        """What weight decay acts on: squares of all weights, leaks and conductances; no biases."""
+        parts = [current.penalty() for current in self.terms] + [F.softplus(self.leak).square().sum()]
+        parts += [F.softplus(c.conductance).square() for c in self.terms if isinstance(c, MechanisticSynapse)]
+        return torch.stack(parts).sum()
