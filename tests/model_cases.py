@@ -12,7 +12,11 @@ from neurotwin.registry import list_configs
 
 BONN = DataSpec(n_channels=1, n_outputs=5, n_times=512, sampling_rate_hz=173.61)
 BONN_LONG = DataSpec(n_channels=1, n_outputs=5, n_times=4097, sampling_rate_hz=173.61)
-SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0)
+BANANA = (  # tells left from right, which some models use
+    *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
+    *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
+)
+SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
 
 #: Model to the data that it is made for; a new file in configs/model needs a line here.
 SPECS = {
@@ -20,6 +24,7 @@ SPECS = {
     "spectral_logreg": BONN_LONG,
     "spectral_forest": SCALP,
     "minirocket_ridge": BONN_LONG,
+    "montage_ensemble": SCALP,
 }
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 
