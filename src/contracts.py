@@ -174,3 +174,100 @@ class CircuitRecording:
     def duration_s(self) -> float:
         """Length in seconds."""
         return len(self.voltage) / self.sampling_rate_hz
+
+
+class ConnectivityBatch(NamedTuple):
+    """Connectivity of people in two states; matrices are ``(batch, roi, roi)``, float32, symmetric, zero diagonal.
+
+    Attributes:
+        baseline: Connectivity at baseline, in the unit of the datamodule's estimator.
+        change: Measured change of the correlation from baseline to target.
+        true_change: What an endless recording would show, relative to the measured baseline; NaN where it is not known.
+        mean_change: Mean measured change of this fold's training people: the reference that skill is measured against.
+        start: Measured correlation at baseline, so that ``start + change`` is the target whatever the estimator is.
+        language: Which pairs lie inside the language network, bool.
+        window: Row of the person, ``(batch,)``, int64; the same in every fold.
+    """
+
+    baseline: Tensor
+    change: Tensor
+    true_change: Tensor
+    mean_change: Tensor
+    start: Tensor
+    language: Tensor
+    window: Tensor
+
+
+class CircuitBatch(NamedTuple):
+    """Stretches of recordings of a circuit: short shots in training, long segments in evaluation.
+
+    Attributes:
+        voltage: At the start of each step and after the last, ``(batch, steps + 1, node)``, mV, float32.
+        current: Injected during each step, ``(batch, steps, node)``, nA, float32.
+        synaptic: True synaptic current at the start of each step, ``(batch, steps, node)``, nA; NaN where unknown.
+        window: Row in the datamodule's table of stretches, ``(batch,)``, int64; the same in every fold.
+    """
+
+    voltage: Tensor
+    current: Tensor
+    synaptic: Tensor
+    window: Tensor
+
+
+@runtime_checkable
+class DynamicsModel(Protocol):
+    """A recurrent model of a circuit whose voltages are explicit and whose other states are hidden.
+
+    What teacher forcing, multiple shooting and generalised teacher forcing need, whatever is inside: filters, a latent
+    recurrent network, a conductance-based model.
+    """
+
+    dt_ms: float
+    n_nodes: int
+
+    @property
+    def hidden_scale(self) -> Tensor:
+        """Natural size of each hidden state, ``(hidden,)``: differences are divided by it where states are compared."""
+        ...
+
+    @property
+    def transient(self) -> int:
+        """Samples after which an initial hidden state is forgotten."""
+        ...
+
+    def refer(self, voltage_mv: Tensor) -> None:
+        """Learn the mean training voltages, ``(node,)``, mV; called once, before the first :meth:`warm_up`."""
+        ...
+
+    def warm_up(self, voltage: np.ndarray, at: np.ndarray) -> Tensor:
+        """Hidden states that a recording ``(time, node)`` drives the model to, at samples ``at``: ``(at, hidden)``."""
+        ...
+
+    def fit_inputs(self, voltage: Tensor, hidden: Tensor) -> None:
+        """Learn the range of inputs from training samples, ``(sample, node)`` and ``(sample, hidden)``; called once."""
+        ...
+
+    def rollout(
+        self, voltage: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None = None, forcing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Run from a state, each step first pulled by ``forcing`` towards the teacher's voltage.
+
+        Args:
+            voltage: ``(batch, node)``, mV.
+            hidden: ``(batch, hidden)``.
+            injected: ``(batch, time, node)``, nA.
+            teacher: Recorded voltage at the start of each step, ``(batch, time, node)``, mV.
+            forcing: From 0 (free run) to 1 (teacher forcing).
+
+        Returns:
+            Voltages after each step, ``(batch, time, node)``, and the last hidden states, ``(batch, hidden)``.
+        """
+        ...
+
+    def current(self, voltage: Tensor, hidden: Tensor) -> Mapping[str, Tensor]:
+        """Currents out of each neuron, ``(batch, node)``, nA; ``synaptic`` among them where the model has synapses."""
+        ...
+
+    def penalty(self) -> Tensor:
+        """Sum of squares that weight decay acts on."""
+        ...

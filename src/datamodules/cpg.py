@@ -1,0 +1,257 @@
+"""Voltages and injected currents of small circuits, cut into shots for training and segments for free runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfiltfilt
+from torch.utils.data import DataLoader, Dataset
+
+from ..contracts import CircuitBatch, CircuitRecording, DataSpec
+from ..errors import ConfigError, DataError, MissingDataError
+from .base import BaseDataModule, digest
+from .formats.circuit_files import SUFFIXES, read_circuit
+
+
+class Stretch(NamedTuple):
+    """A row of the table of stretches: samples ``start`` to ``start + steps`` of a trial."""
+
+    trial: int
+    start: int
+    steps: int
+
+
+class CPGDataModule(BaseDataModule):
+    """Recordings of a central pattern generator in the layout of Burghi et al. 2025 (Apollo, 10.17863/CAM.120457).
+
+    Each trial is low-passed without phase and loses its first ``drop_s`` seconds, in which the filters of a model still
+    carry their initial state. Then, with ``split: trial``, trial ``fold`` is the test set, and the last
+    ``val_fraction`` of every other trial validates. With ``split: inside`` each trial is cut into ``folds`` blocks:
+    block ``fold`` tests, the one before it validates. The paper has no test set; its split is ``trial`` without the
+    held-out trial.
+
+    Args:
+        root: Folder of ``.mat``, ``.npz`` or ``.csv`` files, one a trial.
+        pattern: Which files.
+        sampling_rate_hz: Of the files.
+        columns: Names of the columns of CSV files without a header.
+        voltage_scale: Multiplies the voltages, to reach mV.
+        low_pass_hz: Corner of a third-order Butterworth filter of the voltages, run both ways; ``None``: none.
+        drop_s: Seconds dropped at the start of each trial.
+        split: ``trial`` or ``inside``.
+        val_fraction: Of each training trial, at its end.
+        shot_steps: Length of a training shot, samples.
+        segment_s: Length of a validation or test segment, seconds, adjusted so that whole segments fill what there is;
+            a free run starts at the first sample of each.
+        batch_size: Shots a batch.
+        **arguments: See :class:`~.base.BaseDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        pattern: str = "*.mat",
+        sampling_rate_hz: float = 10_000.0,
+        columns: Sequence[str] = (),
+        voltage_scale: float = 1.0,
+        low_pass_hz: float | None = 2000.0,
+        drop_s: float = 6.9078,
+        split: str = "trial",
+        val_fraction: float = 0.25,
+        shot_steps: int = 20,
+        segment_s: float = 20.0,
+        batch_size: int = 1344,
+        **arguments: Any,
+    ):
+        super().__init__(root=root, batch_size=batch_size, **arguments)
+        if split not in ("trial", "inside"):
+            raise ConfigError(f"datamodule.split={split!r}: choose from trial, inside")
+        if low_pass_hz is not None and not 0 < low_pass_hz < sampling_rate_hz / 2:
+            raise ConfigError(
+                f"datamodule.low_pass_hz={low_pass_hz:g} does not lie between 0 and half of {sampling_rate_hz=:g}"
+            )
+        if shot_steps < 1 or not 0 < val_fraction < 1:
+            raise ConfigError(
+                f"datamodule.shot_steps={shot_steps}, val_fraction={val_fraction:g}: nothing would be left"
+            )
+        self.pattern, self.sampling_rate_hz, self.columns = pattern, sampling_rate_hz, tuple(columns)
+        self.voltage_scale, self.low_pass_hz, self.drop_s = voltage_scale, low_pass_hz, drop_s
+        self.how, self.val_fraction, self.shot_steps, self.segment_s = split, val_fraction, shot_steps, segment_s
+        self.recordings: list[CircuitRecording] = []
+        self.stretches = np.empty((0, 3), np.int64)
+        self._begins: list[int] = []
+        self._n_shots = 0
+
+    def load(self) -> list[CircuitRecording]:
+        """The trials as they are on disk, in the order of their names."""
+        folder = self.root or Path("data")
+        paths = sorted(p for p in folder.glob(self.pattern) if p.suffix in SUFFIXES) if folder.is_dir() else []
+        if not paths:
+            raise MissingDataError(
+                folder / self.pattern,
+                "Burghi et al. 2025, 10.3389/fncom.2025.1515194",
+                "https://doi.org/10.17863/CAM.120457",
+                "rtxi_data_Trial3.mat, rtxi_data_Trial5.mat, … with V1, V2 (mV), I1, I2 (nA), Temp (synaptic currents)",
+            )
+        return [read_circuit(path, self.sampling_rate_hz, self.columns, self.voltage_scale) for path in paths]
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read, filter and cut; once."""
+        if not self.recordings:
+            self.recordings = [low_passed(trial, self.low_pass_hz) for trial in self.load()]
+            self._check()
+            self._begins = [round(self.drop_s * r.sampling_rate_hz) for r in self.recordings]
+            shots = self._shots()
+            self._n_shots = len(shots)
+            self.stretches = np.array(shots + self._segments(), np.int64)
+        parts = self.split(self.fold)
+        self.datasets = {name: _Stretches(self, rows) for name, rows in parts.items()}
+
+    def _check(self) -> None:
+        nodes = {trial.n_nodes for trial in self.recordings}
+        if len(nodes) > 1:
+            raise DataError(
+                f"trials of {' and '.join(map(str, sorted(nodes)))} neurons below {self.root}; choose a pattern"
+            )
+        if self.how == "trial" and self.folds != len(self.recordings):
+            raise ConfigError(
+                f"datamodule.folds={self.folds} with split=trial: there are {len(self.recordings)} trials, one of "
+                f"which is tested; set folds={len(self.recordings)}, or split=inside"
+            )
+        shortest = min(self.recordings, key=lambda trial: trial.duration_s)
+        if shortest.duration_s < self.drop_s + 1e-3 * self.folds * (self.shot_steps + 1):
+            raise ConfigError(
+                f"datamodule.drop_s={self.drop_s:g}: {shortest.name} lasts {shortest.duration_s:g} s; nothing is left"
+            )
+
+    @property
+    def spec(self) -> DataSpec:
+        """Neurons, rate, and samples of a shot."""
+        trial = self.recordings[0]
+        names = tuple(f"V{n + 1}" for n in range(trial.n_nodes))
+        return DataSpec(
+            n_nodes=trial.n_nodes,
+            n_times=self.shot_steps,
+            sampling_rate_hz=trial.sampling_rate_hz,
+            channel_names=names,
+        )
+
+    def blocks(self, fold: int) -> dict[str, list[tuple[int, int, int]]]:
+        """``(trial, first sample, end)`` of the stretches of time that train, validate and test."""
+        found: dict[str, list[tuple[int, int, int]]] = {"train": [], "val": [], "test": []}
+        for k, trial in enumerate(self.recordings):
+            begin, end = self._begins[k], len(trial.voltage)
+            if self.how == "inside":
+                edges = np.linspace(begin, end, self.folds + 1).astype(int)
+                for block in range(self.folds):
+                    part = {fold: "test", (fold - 1) % self.folds: "val"}.get(block, "train")
+                    found[part].append((k, int(edges[block]), int(edges[block + 1])))
+            elif k == fold:
+                found["test"].append((k, begin, end))
+            else:
+                cut = end - round(self.val_fraction * (end - begin))
+                found["train"].append((k, begin, cut))
+                found["val"].append((k, cut, end))
+        return found
+
+    def split(self, fold: int) -> dict[str, NDArray[np.int64]]:
+        """Rows of ``stretches`` that train, validate and test."""
+        trial, first, steps = self.stretches.T
+        is_shot = np.arange(len(trial)) < self._n_shots
+        found = {}
+        for part, blocks in self.blocks(fold).items():
+            kept = np.zeros(len(trial), bool)
+            for k, begin, end in blocks:
+                kept |= (trial == k) & (first >= begin) & (first + steps < end)
+            found[part] = np.flatnonzero(kept & (is_shot == (part == "train")))
+            if not len(found[part]):
+                raise ConfigError(
+                    f"datamodule.segment_s={self.segment_s:g}: nothing is left to {part}; lower it or drop_s"
+                )
+        return found
+
+    def _shots(self) -> list[Stretch]:
+        return [
+            Stretch(k, start, self.shot_steps)
+            for k, (trial, begin) in enumerate(zip(self.recordings, self._begins, strict=True))
+            for start in range(begin, len(trial.voltage) - self.shot_steps, self.shot_steps)
+        ]
+
+    def _segments(self) -> list[Stretch]:
+        """Segments of the validation and test blocks of every fold, which may differ from fold to fold."""
+        found: dict[Stretch, None] = {}
+        for fold in range(self.folds):
+            blocks = self.blocks(fold)
+            for trial, begin, end in blocks["val"] + blocks["test"]:
+                wanted = self.segment_s * self.recordings[trial].sampling_rate_hz
+                count = max(1, round((end - begin - 1) / wanted))
+                steps = (end - begin - 1) // count
+                for number in range(count):
+                    found[Stretch(trial, begin + number * steps, steps)] = None
+        return list(found)
+
+    def fingerprint(self) -> str:
+        """Hash of traces, cuts and split."""
+        traces = [part for r in self.recordings for part in (r.voltage, r.current)]
+        return digest(*traces, self.stretches, self.how, self.val_fraction, self.fold, self.folds)
+
+    def _loader(self, stage: str, shuffle: bool = False) -> DataLoader[Any]:
+        stretches = self.datasets[stage]
+        assert isinstance(stretches, _Stretches)
+        size = self.batch_size if stage == "train" else 1
+        order = torch.utils.data.RandomSampler(stretches) if shuffle else torch.utils.data.SequentialSampler(stretches)
+        batches = torch.utils.data.BatchSampler(order, size, drop_last=False)
+        # The dataset takes a whole batch of indices at once: a thousand short shots are gathered in one indexing.
+        return DataLoader(stretches, sampler=batches, batch_size=None, num_workers=self.num_workers)
+
+
+class _Stretches(Dataset[CircuitBatch]):
+    """Batches of stretches; indexed by a list of positions in ``rows``, all of one length."""
+
+    def __init__(self, datamodule: CPGDataModule, rows: NDArray[np.int64]):
+        trials = datamodule.recordings
+        self.rows = rows
+        self.signals = [
+            torch.from_numpy(np.concatenate(parts).astype(np.float32))
+            for parts in ([r.voltage for r in trials], [r.current for r in trials], [_known(r) for r in trials])
+        ]
+        ends = np.cumsum([0, *(len(r.voltage) for r in trials)])
+        self.first = torch.from_numpy(datamodule.stretches[rows, 1] + ends[datamodule.stretches[rows, 0]])
+        self.steps = datamodule.stretches[rows, 2]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, positions: list[int]) -> CircuitBatch:
+        steps = int(self.steps[positions].min())
+        at = self.first[positions, None] + torch.arange(steps + 1)
+        voltage, current, synaptic = (s[a] for s, a in zip(self.signals, (at, at[:, :-1], at[:, :-1]), strict=True))
+        return CircuitBatch(voltage, current, synaptic, torch.from_numpy(self.rows[positions]))
+
+
+def _known(recording: CircuitRecording) -> NDArray:
+    return np.full_like(recording.current, np.nan) if recording.synaptic is None else recording.synaptic
+
+
+def low_passed(recording: CircuitRecording, corner_hz: float | None) -> CircuitRecording:
+    """Low-pass the voltages both ways, as the paper does, and cut the edges (5 settling times) from everything."""
+    if corner_hz is None:
+        return recording
+    sections = butter(3, corner_hz, fs=recording.sampling_rate_hz, output="sos")
+    slowest = np.abs(np.concatenate([np.roots(section[3:]) for section in sections])).max()
+    cut = 5 * int(np.ceil(np.log(0.01) / np.log(slowest)))
+    kept = slice(cut, len(recording.voltage) - cut)
+    filtered = sosfiltfilt(sections, recording.voltage, axis=0)
+    return replace(
+        recording,
+        voltage=filtered[kept],
+        current=recording.current[kept],
+        synaptic=None if recording.synaptic is None else recording.synaptic[kept],
+        hidden={name: part[kept] for name, part in recording.hidden.items()},
+    )
