@@ -16,6 +16,7 @@ BANANA = (  # tells left from right, which some models use
     *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
     *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
 )
+ATLAS = DataSpec(n_nodes=20)
 SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
 
 #: Model to the data that it is made for; a new file in configs/model needs a line here.
@@ -24,6 +25,15 @@ SPECS = {
     "spectral_logreg": BONN_LONG,
     "spectral_forest": SCALP,
     "minirocket_ridge": BONN_LONG,
+    "line_gnn": ATLAS,
+    "node_gnn": ATLAS,
+    "edge_mlp": ATLAS,
+    "fc_identity": ATLAS,
+    "fc_mean_change": ATLAS,
+    "fc_group_mean": ATLAS,
+    "fc_shared_slope": ATLAS,
+    "fc_edge_ols": ATLAS,
+    "fc_edge_ridge": ATLAS,
     "montage_ensemble": SCALP,
 }
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
@@ -40,13 +50,14 @@ def build(name: str, spec: DataSpec):
 def table() -> str:
     """Markdown: name, description, input, trainable parameters."""
     lines = ["# Models", "", "Written by `python tests/model_cases.py`.", ""]
-    lines += ["| model | what | input (channel, time) | trained by | parameters |", "| --- | --- | --- | --- | ---: |"]
+    lines += ["| model | what | input | trained by | parameters |", "| --- | --- | --- | --- | ---: |"]
     for entry in list_configs("model"):
         spec = SPECS[entry.name]
         model = build(entry.name, spec)
         count = sum(p.numel() for p in model.parameters())
         how, size = ("closed form", "-") if isinstance(model, FittedModel) else ("gradient", f"{count:,}")
-        lines.append(f"| `{entry.name}` | {entry.description} | {spec.n_channels} x {spec.n_times} | {how} | {size} |")
+        shape = f"{spec.n_nodes} regions" if spec.n_channels is None else f"{spec.n_channels} x {spec.n_times} samples"
+        lines.append(f"| `{entry.name}` | {entry.description} | {shape} | {how} | {size} |")
     return "\n".join(lines) + "\n"
 
 

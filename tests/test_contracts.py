@@ -8,9 +8,10 @@ import pytest
 import torch
 from model_cases import SPECS, TABLE, build, table
 from neurotwin.config import compose, compose_part, instantiate
-from neurotwin.contracts import DataModule, DataSpec, EEGBatch, FittedModel
+from neurotwin.contracts import ConnectivityBatch, DataModule, DataSpec, EEGBatch, FittedModel
 from neurotwin.gates import check_targets
 from neurotwin.registry import list_configs
+from torch.nn.functional import cross_entropy, mse_loss
 
 from datamodules import fixtures
 
@@ -19,8 +20,14 @@ DATAMODULES = [entry.name for entry in list_configs("datamodule") if entry.sourc
 TASKS = [entry.name for entry in list_configs("task") if entry.source == "neurotwin"]
 EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.source == "neurotwin"]
 #: Simulated sets are made small, real formats are written in miniature by ``fixtures.make_<name>``.
-SIMULATED = {"simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"]}
-TASK_CASES = {"seizure_detection": ("mallick2024/demo", [*[f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]])}
+SIMULATED = {
+    "simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"],
+    "simulated_fc": ["n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"],
+}
+TASK_CASES = {
+    "seizure_detection": ("mallick2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]),
+    "connectivity": ("acker2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_fc"]]),
+}
 
 
 def make_datamodule(name, folder, **extra):
@@ -61,6 +68,29 @@ def test_experiment_composes_and_its_targets_bind(name):
     assert composed.config["objective"]["metric"] is None or "/" in composed.config["objective"]["metric"]
 
 
+def check_eeg(batch, spec):
+    assert batch.signal.dtype == torch.float32
+    assert batch.signal.shape[1:] == (spec.n_channels, spec.n_times)
+    assert torch.isfinite(batch.signal).all()
+    assert batch.target.min() >= 0
+    assert batch.target.max() < spec.n_outputs
+    assert len(spec.class_names) == spec.n_outputs
+
+
+def check_connectivity(batch, spec):
+    for matrix in batch[:-2]:
+        assert matrix.dtype == torch.float32
+        assert matrix.shape[1:] == (spec.n_nodes, spec.n_nodes)
+        assert torch.equal(matrix.isnan(), matrix.mT.isnan())
+        torch.testing.assert_close(matrix, matrix.mT, equal_nan=True)
+    for matrix in (batch.baseline, batch.change, batch.mean_change, batch.start):
+        assert torch.isfinite(matrix).all()
+        assert (matrix.diagonal(dim1=1, dim2=2) == 0).all()
+
+
+BATCHES = {EEGBatch: check_eeg, ConnectivityBatch: check_connectivity}
+
+
 def test_datamodule_spec_matches_a_batch(case):
     _, _, datamodule = case
     assert isinstance(datamodule, DataModule)
@@ -68,14 +98,8 @@ def test_datamodule_spec_matches_a_batch(case):
     assert isinstance(spec, DataSpec)
     for loader in (datamodule.train_dataloader(), datamodule.val_dataloader(), datamodule.test_dataloader()):
         batch = next(iter(loader))
-        assert isinstance(batch, EEGBatch)
-        assert batch.signal.dtype == torch.float32
-        assert batch.signal.shape[1:] == (spec.n_channels, spec.n_times)
-        assert torch.isfinite(batch.signal).all()
         assert len({len(field) for field in batch}) == 1
-        assert batch.target.min() >= 0
-        assert batch.target.max() < spec.n_outputs
-    assert len(spec.class_names) == spec.n_outputs
+        BATCHES[type(batch)](batch, spec)
 
 
 def test_datamodule_splits_are_disjoint_complete_and_repeatable(case):
@@ -102,25 +126,34 @@ def test_datamodule_survives_loader_processes(case):
     parallel = copy.copy(datamodule)
     parallel.num_workers = 2
     plain, forked = (next(iter(d.test_dataloader())) for d in (datamodule, parallel))
-    assert all(torch.equal(a, b) for a, b in zip(plain, forked, strict=True))
+    for a, b in zip(plain, forked, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def sample(spec, n=4):
+    """Inputs and targets as the data of ``spec`` give them."""
     torch.manual_seed(0)
+    if spec.n_channels is None:
+        matrices = [torch.corrcoef(torch.randn(spec.n_nodes, 30)).fill_diagonal_(0) for _ in range(2 * n)]
+        return torch.stack(matrices[:n]), torch.stack(matrices[n:])
     return torch.randn(n, spec.n_channels, spec.n_times), torch.arange(n) % spec.n_outputs
 
 
+def loss(output, target):
+    return mse_loss(output, target) if target.is_floating_point() else cross_entropy(output, target)
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_model_maps_windows_to_logits_and_round_trips(name):
+def test_model_maps_inputs_to_outputs_and_round_trips(name):
     spec = SPECS[name]
     model = build(name, spec)
     if isinstance(model, FittedModel):
         model.fit(*sample(spec, 20))
-    signal, _ = sample(spec)
+    signal, target = sample(spec)
     model.eval()
     with torch.no_grad():
         logits = model(signal)
-    assert logits.shape == (4, spec.n_outputs)
+    assert logits.shape == (target.shape if target.is_floating_point() else (4, spec.n_outputs))
     assert torch.isfinite(logits).all()
     twin = build(name, spec).eval()
     twin.load_state_dict(model.state_dict())
@@ -134,7 +167,7 @@ def test_model_maps_windows_to_logits_and_round_trips(name):
 def test_gradients_reach_every_parameter(name):
     model = build(name, SPECS[name]).train()
     signal, target = sample(SPECS[name], 8)
-    torch.nn.functional.cross_entropy(model(signal), target).backward()
+    loss(model(signal), target).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 

@@ -109,6 +109,29 @@ def make_szcore(folder: Path, subjects: int = 7, seconds: int = 40) -> dict[str,
     return {"root": str(folder), "cache_dir": cache, "folds": 3, "val_fraction": 0.25, "window_s": 4.0}
 
 
+def make_fmri(folder: Path, subjects: int = 8, regions: int = 12, volumes: int = 60) -> dict[str, Any]:
+    """ABIDE-style text at rest and during a story: regions share a signal, as real ones do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, subjects + 1):
+        for condition in ("rest", "story"):
+            series = bold(volumes, regions, hash_seed(f"{number}{condition}"))
+            write_1d(folder / f"sub-{number:02d}_{condition}.1D", series)
+    return {"root": str(folder), "folds": 3, "val_fraction": 0.25}
+
+
+def bold(volumes: int, regions: int, seed: int = 0) -> np.ndarray:
+    """Correlated noise, ``(volume, roi)``, arbitrary unit."""
+    rng = np.random.default_rng(seed)
+    return 1000 + rng.standard_normal((volumes, regions)) + rng.standard_normal((volumes, 1))
+
+
+def write_1d(path: Path, series: np.ndarray) -> Path:
+    """Text with a line of region numbers, as ABIDE has it."""
+    header = "\t".join(f"#{k}" for k in range(1, series.shape[1] + 1))
+    np.savetxt(path, series, fmt="%.6f", delimiter="\t", header=header, comments="")
+    return path
+
+
 def encode_clip(signal: np.ndarray) -> np.ndarray:
     """The packing of the clips: low and high bytes of differences, modulo 2^16."""
     difference = np.diff(signal, axis=1, prepend=np.int16(0)).astype(np.int16).view(np.uint16)

@@ -1,0 +1,206 @@
+"""People scanned in two states: from region time series to batches of connectivity matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..contracts import ConnectivityBatch, DataSpec
+from ..errors import ConfigError, DataError, did_you_mean
+from .base import BaseDataModule, digest
+from .connectivity_estimate import bad_regions, estimate, require_estimator, require_volumes
+from .formats.timeseries import TimeSeries
+from .group_folds import Rows, group_fold
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in two states.
+
+    Attributes:
+        name: Unique.
+        baseline: Scan in the baseline state.
+        target: Scan in the state to predict.
+        group: People who share a fold (family, site); the name where there are none.
+        true_target: Correlation of an endless recording in the target state, ``(roi, roi)``; simulated people only.
+    """
+
+    name: str
+    baseline: TimeSeries
+    target: TimeSeries
+    group: str = ""
+    true_target: Array | None = None
+
+
+class ConnectivityDataset(Dataset[ConnectivityBatch]):
+    """Rows of precomputed matrices; an item is a person."""
+
+    def __init__(self, matrices: dict[str, Tensor], mean_change: Tensor, language: Tensor, rows: NDArray[np.int64]):
+        self.matrices, self.rows = matrices, rows
+        self.common = {"mean_change": mean_change, "language": language}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: int) -> ConnectivityBatch:
+        """Person ``item`` of the part."""
+        row = int(self.rows[item])
+        one = {name: matrix[row] for name, matrix in self.matrices.items()}
+        return ConnectivityBatch(window=torch.tensor(row), **self.common, **one)
+
+
+class ConnectivityDataModule(BaseDataModule):
+    """Base: a subclass's ``load`` gives people, this makes matrices, checks, folds and batches.
+
+    The target is always the Pearson correlation, whatever the input's estimator: shrinking the target alone would
+    change the mean squared error by a fifth and make models incomparable.
+
+    Args:
+        root: Folder of the data; ``None`` for simulated sets.
+        estimator: Of the input: ``pearson``, ``fisher``, ``ledoit-wolf``, ``partial`` or ``tangent`` (the group mean
+            comes from the training people).
+        bad_regions: ``raise`` where a region is constant or not finite in somebody, or ``drop`` it from everybody.
+        min_volumes: Least volumes of a scan.
+        folds: Number of folds; as many as people leaves one out at a time.
+        fold: The test fold.
+        split_seed: Seed of the folds.
+        val_fraction: Share of the other groups that validates; 0 for none.
+        batch_size: People a batch.
+        num_workers: Loader processes.
+    """
+
+    #: Names of the regions of the language network, for a score of its own.
+    language: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        root: Any = None,
+        estimator: str = "pearson",
+        bad_regions: str = "raise",
+        min_volumes: int = 30,
+        folds: int = 5,
+        fold: int = 0,
+        split_seed: int = 0,
+        val_fraction: float = 0.1,
+        batch_size: int = 16,
+        num_workers: int = 0,
+    ):
+        super().__init__(root, batch_size, num_workers, fold, folds, split_seed)
+        require_estimator(estimator)
+        if bad_regions not in ("raise", "drop"):
+            raise ConfigError(
+                f"datamodule.bad_regions={bad_regions!r} is unknown: {did_you_mean(bad_regions, ('raise', 'drop'))}"
+            )
+        self.estimator = estimator
+        self.bad_regions = bad_regions
+        self.min_volumes = min_volumes
+        self.val_fraction = val_fraction
+
+    def load(self) -> list[Person]:
+        """Read everybody, in an order that is the same on every machine."""
+        raise NotImplementedError(f"{type(self).__name__}.load")
+
+    @cached_property
+    def people(self) -> list[Person]:
+        """Everybody, checked: regions alike, scans long enough, unusable regions refused or dropped."""
+        people = self.load()
+        if not people:
+            raise DataError(f"{self.root}: nobody has both scans")
+        names = people[0].baseline.names
+        faults: dict[int, str] = {}
+        for person in people:
+            for scan in (person.baseline, person.target):
+                if scan.names != names:
+                    raise DataError(
+                        f"{scan.origin}: {len(scan.names)} regions ({', '.join(scan.names[:3])} …) but "
+                        f"{people[0].baseline.origin} has {len(names)} ({', '.join(names[:3])} …); use one atlas"
+                    )
+                require_volumes(scan, self.min_volumes)
+                faults |= {k: f"{scan.origin}: region {names[k]} {why}" for k, why in bad_regions(scan).items()}
+        if faults and self.bad_regions == "raise":
+            first = next(iter(faults.values()))
+            more = f" ({len(faults)} regions in all)" if len(faults) > 1 else ""
+            raise DataError(f"{first}{more}; datamodule.bad_regions=drop leaves such regions out for everybody")
+        kept = [k for k in range(len(names)) if k not in faults]
+        if len(kept) < 3:
+            raise DataError(f"{self.root}: only {len(kept)} of {len(names)} regions are usable in everybody")
+        return [_select(person, kept) for person in people] if faults else people
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """One name a region."""
+        return self.people[0].baseline.names
+
+    @property
+    def region_networks(self) -> tuple[str, ...]:
+        """Network of each region, for the order of figures; ``""`` where it is not known."""
+        return ("",) * len(self.region_names)
+
+    @property
+    def language_mask(self) -> NDArray[np.bool_]:
+        """Which regions belong to the language network, ``(roi,)``."""
+        return np.isin(self.region_names, self.language)
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the matrices are."""
+        return DataSpec(n_nodes=len(self.region_names))
+
+    @cached_property
+    def correlations(self) -> tuple[Array, Array]:
+        """Measured correlation at baseline and in the target state, ``(person, roi, roi)``."""
+        return (
+            estimate([person.baseline.values for person in self.people], "pearson"),
+            estimate([person.target.values for person in self.people], "pearson"),
+        )
+
+    def split(self, fold: int | None = None) -> Rows:
+        """Rows of ``train``, ``val`` and ``test``, disjoint, repeatable by ``split_seed``."""
+        groups = [person.group or person.name for person in self.people]
+        return group_fold(groups, self.folds, self.fold if fold is None else fold, self.split_seed, self.val_fraction)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Lightning hook: estimate and split."""
+        if self.datasets:
+            return
+        parts = self.split()
+        start, target = self.correlations
+        series = [person.baseline.values for person in self.people]
+        inputs = start if self.estimator == "pearson" else estimate(series, self.estimator, parts["train"].tolist())
+        truth = [np.full_like(start[0], np.nan) if p.true_target is None else p.true_target for p in self.people]
+        matrices = {"baseline": inputs, "change": target - start, "true_change": np.stack(truth) - start}
+        tensors = {name: torch.from_numpy(matrix).float() for name, matrix in (matrices | {"start": start}).items()}
+        mean = tensors["change"][parts["train"]].mean(0)
+        language = torch.from_numpy(np.outer(self.language_mask, self.language_mask))
+        self.datasets = {part: ConnectivityDataset(tensors, mean, language, rows) for part, rows in parts.items()}
+
+    def val_dataloader(self) -> Any:
+        """Lightning hook; no loader when there is no validation part."""
+        return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
+
+    def fingerprint(self) -> str:
+        """Hash of the correlations, the estimator and the split."""
+        parts = self.split()
+        people = [(person.name, person.group) for person in self.people]
+        rows = (parts[name] for name in ("train", "val", "test"))
+        return digest(*self.correlations, self.region_names, people, self.estimator, *rows)
+
+
+def _select(person: Person, kept: Sequence[int]) -> Person:
+    index = np.asarray(kept)
+
+    def cut(scan: TimeSeries) -> TimeSeries:
+        return replace(scan, values=scan.values[:, index], names=tuple(scan.names[k] for k in kept))
+
+    truth = None if person.true_target is None else person.true_target[np.ix_(index, index)]
+    return replace(person, baseline=cut(person.baseline), target=cut(person.target), true_target=truth)

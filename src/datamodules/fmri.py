@@ -1,0 +1,162 @@
+"""Region time series of your own: one file a scan, or one packed NPZ, in two states of each person."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import ConfigError, DataError, MissingDataError
+from .connectivity import ConnectivityDataModule, Person
+from .formats.timeseries import READERS, TimeSeries, read_timeseries
+
+LAYOUT = (
+    "SUBJECT_CONDITION.EXT or BIDS names (sub-01_task-rest_….ptseries.nii) with EXT one of "
+    + ", ".join(READERS)
+    + "; or one NPZ with an array (subject, roi, volume) a condition, and subjects"
+)
+
+
+class FMRIDataModule(ConnectivityDataModule):
+    """Scans from files.
+
+    Args:
+        root: Folder of scans, searched below, or one packed NPZ.
+        contrast: ``TARGET-BASELINE``, names of conditions: ``story-rest``, ``story-math``. Equal names (``rest-rest``)
+            cut one scan in halves: the first predicts the second, which has no task effect and shows what noise costs.
+        volumes: Volumes used of each scan, or of each half, counted from its start; ``null``: all.
+        participants: Table (``.tsv`` or ``.csv``) with a column ``participant_id``; needed by ``group_by``.
+        group_by: Column of that table whose people share a fold, such as ``family_id`` or ``site``.
+        language: Names of regions of the language network, which get a score of their own.
+        **matrices: See :class:`ConnectivityDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        contrast: str = "story-rest",
+        volumes: int | None = None,
+        participants: str | Path | None = None,
+        group_by: str | None = None,
+        language: Sequence[str] = (),
+        **matrices: Any,
+    ):
+        super().__init__(root, **matrices)
+        parts = contrast.split("-")
+        if len(parts) != 2 or not all(parts):
+            raise ConfigError(f"datamodule.contrast={contrast!r}: write TARGET-BASELINE, such as story-rest, rest-rest")
+        if group_by and participants is None:
+            raise ConfigError(f"datamodule.group_by={group_by!r} needs datamodule.participants, the table that has it")
+        self.target_condition, self.baseline_condition = parts
+        self.volumes = volumes
+        self.participants = None if participants is None else Path(participants).expanduser()
+        self.group_by = group_by
+        self.language = tuple(language)
+
+    def load(self) -> list[Person]:
+        """People who have both scans, by name."""
+        root = self.root
+        if root is None or not root.exists():
+            raise MissingDataError(
+                root or "(no root)",
+                citation="parcellated scans of your own, such as HCP LANGUAGE and REST1",
+                source="Human Connectome Project, https://db.humanconnectome.org (after registration)",
+                layout=LAYOUT,
+            )
+        scans = _read_packed(root) if root.is_file() else self._read_folder(root)
+        groups = self._groups()
+        people = []
+        for name in sorted(scans):
+            if {self.target_condition, self.baseline_condition} <= set(scans[name]):
+                baseline, target = self._cut(scans[name])
+                if groups and name not in groups:
+                    raise DataError(f"{self.participants}: has no line for {name}, which has scans; add it")
+                people.append(Person(name, baseline, target, groups.get(name, "")))
+        if not people:
+            found = sorted({condition for person in scans.values() for condition in person})
+            raise DataError(
+                f"{root}: nobody has scans of both {self.target_condition!r} and {self.baseline_condition!r}; "
+                f"found {len(scans)} people with {', '.join(found) or 'no known condition'}; expected {LAYOUT}"
+            )
+        return people
+
+    def _cut(self, scans: dict[str, TimeSeries]) -> tuple[TimeSeries, TimeSeries]:
+        baseline, target = scans[self.baseline_condition], scans[self.target_condition]
+        if self.target_condition != self.baseline_condition:
+            return _part(baseline, 0, self.volumes), _part(target, 0, self.volumes)
+        half = len(baseline.values) // 2
+        early, late = _part(baseline, 0, half), _part(baseline, half, half)
+        return _part(early, 0, self.volumes), _part(late, 0, self.volumes)
+
+    def _read_folder(self, root: Path) -> dict[str, dict[str, TimeSeries]]:
+        runs: dict[tuple[str, str], list[TimeSeries]] = defaultdict(list)
+        wanted = {self.target_condition, self.baseline_condition}
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.name.lower().endswith(tuple(READERS)):
+                tokens = path.name.split(".")[0].split("_")
+                conditions = [token.removeprefix("task-") for token in tokens[1:]]
+                for condition in wanted.intersection(conditions):
+                    runs[tokens[0], condition].append(read_timeseries(path))
+        scans: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
+        for (name, condition), parts in runs.items():
+            scans[name][condition] = _join(parts)
+        return scans
+
+    def _groups(self) -> dict[str, str]:
+        if self.group_by is None or self.participants is None:
+            return {}
+        if not self.participants.exists():
+            raise MissingDataError(self.participants, "your own", "BIDS participants.tsv", "participant_id, …")
+        separator = "\t" if self.participants.suffix == ".tsv" else ","
+        table = pd.read_csv(self.participants, sep=separator, dtype=str)
+        for column in ("participant_id", self.group_by):
+            if column not in table:
+                raise DataError(f"{self.participants}: has no column {column!r}, but {', '.join(table.columns)}")
+        return dict(zip(table["participant_id"], table[self.group_by].fillna(table["participant_id"]), strict=True))
+
+
+def _read_packed(path: Path) -> dict[str, dict[str, TimeSeries]]:
+    """One NPZ: an array ``(subject, roi, volume)`` a condition, ``subjects`` and optionally ``names``."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not readable as NPZ ({error}); expected {LAYOUT}") from error
+    packed = {name: array for name, array in found.items() if array.ndim == 3}
+    if "subjects" not in found or any(len(array) != len(found["subjects"]) for array in packed.values()):
+        raise DataError(f"{path}: needs `subjects`, one name a row of every array; expected {LAYOUT}")
+    people: dict[str, dict[str, TimeSeries]] = {}
+    for row, name in enumerate(map(str, found["subjects"])):
+        people[name] = {}
+        for condition, array in packed.items():
+            names = found.get("names", [f"roi-{k:03d}" for k in range(1, array.shape[1] + 1)])
+            values = array[row].T.astype(np.float64)
+            people[name][condition] = TimeSeries(values, tuple(map(str, names)), None, f"{path}[{name}]")
+    return people
+
+
+def _join(runs: list[TimeSeries]) -> TimeSeries:
+    """Runs of one condition end to end, each z-scored, because means and scales differ between runs."""
+    if len(runs) == 1:
+        return runs[0]
+    for run in runs[1:]:
+        if run.names != runs[0].names:
+            raise DataError(f"{run.origin}: other regions than {runs[0].origin}; use one atlas for all runs")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = np.concatenate([(run.values - run.values.mean(0)) / run.values.std(0) for run in runs])
+    return replace(runs[0], values=values)
+
+
+def _part(scan: TimeSeries, first: int, length: int | None) -> TimeSeries:
+    if length is None:
+        return scan
+    if len(scan.values) < first + length:
+        raise DataError(
+            f"{scan.origin}: {len(scan.values)} volumes, but datamodule.volumes asks for {first + length}; lower it"
+        )
+    return replace(scan, values=scan.values[first : first + length])

@@ -1,0 +1,88 @@
+"""Simulated rest and story scans: needs no file, and the true change is known."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+from ..simulators.connectome import Connectome, generate_connectome, load_connectome
+from ..simulators.whole_brain import WholeBrainSimulator
+from .connectivity import ConnectivityDataModule, Person
+from .formats.timeseries import TimeSeries
+
+
+class SimulatedFCDataModule(ConnectivityDataModule):
+    """People from :class:`~..simulators.whole_brain.WholeBrainSimulator`.
+
+    Args:
+        n_subjects: People.
+        n_nodes: Regions of the generated connectome.
+        connectome: NPZ with a measured connectome instead, see :func:`~..simulators.connectome.load_connectome`.
+        rest_volumes: Volumes at rest.
+        story_volumes: Volumes of story listening.
+        tr_s: Repetition time, s.
+        task_gain: Mean log gain of the language network.
+        predictable: Standard deviation of the gain that a person's resting connectivity reveals.
+        unpredictable: Standard deviation of the gain that it does not.
+        data_seed: Seed of the people; the connectome is that of seed 0 for everybody.
+        **matrices: See :class:`ConnectivityDataModule`.
+    """
+
+    def __init__(
+        self,
+        n_subjects: int = 205,
+        n_nodes: int = 94,
+        connectome: str | Path | None = None,
+        rest_volumes: int = 1195,
+        story_volumes: int = 300,
+        tr_s: float = 0.72,
+        task_gain: float = 0.5,
+        predictable: float = 0.35,
+        unpredictable: float = 0.25,
+        data_seed: int = 0,
+        **matrices: Any,
+    ):
+        super().__init__(**matrices)
+        if n_subjects < 3:
+            raise ConfigError(
+                f"datamodule.n_subjects={n_subjects}: training, validation and test need 3 people or more"
+            )
+        self.n_subjects = n_subjects
+        self.data_seed = data_seed
+        brain: Connectome = generate_connectome(n_nodes) if connectome is None else load_connectome(connectome)
+        self.simulator = WholeBrainSimulator(
+            brain, rest_volumes, story_volumes, tr_s, task_gain, predictable, unpredictable
+        )
+        self.language = tuple(
+            name
+            for name, network in zip(brain.names, brain.networks, strict=True)
+            if network in ("language", "auditory")
+        )
+
+    def load(self) -> list[Person]:
+        """Simulate everybody: about a second for ten people, 94 regions and 1,500 volumes."""
+        names, tr_s = self.simulator.connectome.names, self.simulator.tr_s
+        people = []
+        for number, scans in enumerate(self.simulator.cohort(self.n_subjects, self.data_seed)):
+            name = f"sim-{number:03d}"
+            rest, story = (
+                TimeSeries(values, names, tr_s, f"{name}_{condition}")
+                for values, condition in ((scans.rest, "rest"), (scans.story, "story"))
+            )
+            people.append(Person(name, rest, story, true_target=scans.story_connectivity))
+        return people
+
+    @property
+    def region_networks(self) -> tuple[str, ...]:
+        """Network of each region."""
+        return self.simulator.connectome.networks
+
+    @cached_property
+    def changed_pairs(self) -> NDArray[np.bool_]:
+        """Pairs whose coupling the story changes, ``(roi, roi)``: the truth for explanations."""
+        return self.simulator.changed

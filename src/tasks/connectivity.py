@@ -1,0 +1,68 @@
+"""Change of functional connectivity between two states, for every pair of regions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..contracts import ConnectivityBatch, Predictions
+from ..errors import ConfigError
+from ..metrics.connectivity_scores import score_connectivity
+from .base import BaseTask
+from .connectivity_figures import change_figure
+
+
+class Connectivity(BaseTask):
+    """Mean squared error of the predicted change over all pairs of regions.
+
+    The paper compares networks by this error (Acker et al. 2024). :meth:`score` also measures them against the mean
+    change, which needs no network, and against the truth where the data are simulated.
+
+    Args:
+        model: Maps baseline connectivity ``(batch, roi, roi)`` to its change ``(batch, roi, roi)``.
+        optimizer: See :class:`BaseTask`.
+        scheduler: See :class:`BaseTask`.
+        objective: See :class:`BaseTask`.
+    """
+
+    def setup(self, stage: str) -> None:
+        """Lightning hook: refuse other data."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None and not hasattr(datamodule, "correlations"):
+            raise ConfigError(f"Connectivity needs matrices of two states, which {type(datamodule).__name__} has not")
+
+    def step(self, batch: ConnectivityBatch, stage: str) -> Tensor:
+        """Mean squared error of a batch."""
+        loss = nn.functional.mse_loss(pairs(self.model(batch.baseline)), pairs(batch.change))
+        settings: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": stage != "train"}
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.window), **settings)
+        return loss
+
+    def fit_data(self, batch: ConnectivityBatch) -> tuple[Tensor, Tensor]:
+        """Baselines and changes for a model that is fitted in closed form."""
+        return batch.baseline, batch.change
+
+    def predict_rows(self, batch: ConnectivityBatch) -> dict[str, Tensor]:
+        """One row a person: predicted, measured, true and mean change of every pair."""
+        names = ("change", "true_change", "mean_change", "start", "language")
+        rows = {name: pairs(getattr(batch, name)) for name in names}
+        return {"window": batch.window, "predicted": pairs(self.model(batch.baseline)), **rows}
+
+    @classmethod
+    def score(cls, predictions: Predictions) -> dict[str, float]:
+        """See :func:`~neurotwin.metrics.connectivity_scores.score_connectivity`."""
+        return score_connectivity(predictions)
+
+    def figures(self, folder: Path, datamodule: Any) -> list[Path]:
+        """Mean measured, true and predicted change of the tested people, ordered by network."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return [change_figure(self.predictions, datamodule.region_networks, folder / "change.png")]
+
+
+def pairs(matrix: Tensor) -> Tensor:
+    """Values above the diagonal, row by row: ``(…, roi, roi)`` to ``(…, pair)``."""
+    first, second = torch.triu_indices(matrix.shape[-1], matrix.shape[-1], 1, device=matrix.device)
+    return matrix[..., first, second]

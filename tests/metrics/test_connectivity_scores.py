@@ -1,0 +1,58 @@
+"""Scores of predicted changes against numbers by hand and against constructed predictors."""
+
+import numpy as np
+import pytest
+from neurotwin.metrics.connectivity_scores import edge_correlation, fingerprint_accuracy, score_connectivity
+
+
+def rows(predicted, change, **others):
+    shape = np.shape(change)
+    known = {"mean_change": np.zeros(shape), "start": np.zeros(shape), "true_change": np.full(shape, np.nan)}
+    known |= {"language": np.zeros(shape, dtype=bool)}
+    return {"predicted": np.asarray(predicted), "change": np.asarray(change), **known, **others}
+
+
+def test_by_hand():
+    language = np.array([[True, False]] * 2)
+    scores = score_connectivity(
+        rows([[0.1, 0.2], [0.0, 0.2]], [[0.1, 0.0], [0.2, 0.2]], mean_change=np.full((2, 2), 0.1), language=language)
+    )
+    assert scores["mse"] == pytest.approx((0.04 + 0.04) / 4)
+    assert scores["mse_identity"] == pytest.approx((0.01 + 0.04 + 0.04) / 4)
+    assert scores["mse_mean_change"] == pytest.approx((0.0 + 0.01 + 0.01 + 0.01) / 4)
+    assert scores["skill"] == pytest.approx(1 - 0.02 / 0.0075)
+    assert scores["better_than_mean_change"] == 0
+    assert scores["language_mse"] == pytest.approx(0.02)
+    assert "true_mse" not in scores
+
+
+def test_truth_noise_ceiling_and_skill():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(0, 0.1, (40, 300))
+    change = truth + rng.normal(0, 0.2, truth.shape)
+    scores = score_connectivity(rows(truth, change, true_change=truth))
+    assert scores["true_mse"] == 0
+    assert scores["true_skill"] == 1
+    assert scores["mse"] == scores["noise_ceiling_mse"] == pytest.approx(0.04, rel=0.05)
+    assert scores["calibration_slope"] == pytest.approx(1, abs=0.05)
+    assert scores["p_mean_change"] < 1e-6
+    too_extreme = score_connectivity(rows(2 * truth, change, true_change=truth))
+    assert too_extreme["calibration_slope"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_mean_change_has_no_skill_and_no_correlation():
+    """A leave-one-out mean correlates negatively with what it leaves out; deviations from it do not."""
+    change = np.random.default_rng(1).normal(0, 0.1, (10, 50))
+    mean = np.stack([np.delete(change, i, 0).mean(0) for i in range(10)])
+    scores = score_connectivity(rows(mean, change, mean_change=mean))
+    assert scores["skill"] == 0
+    assert scores["edge_r"] == 0
+    assert "p_mean_change" not in scores
+
+
+def test_correlation_of_pairs_and_fingerprint():
+    a = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+    assert edge_correlation(a, np.array([[0.0, 0.1], [2.0, 0.4], [4.0, 0.2]])) == pytest.approx(0.5)
+    people = np.random.default_rng(2).standard_normal((6, 40))
+    assert fingerprint_accuracy(3 * people + 5, people) == 1
+    assert fingerprint_accuracy(people[::-1], people) == 0
