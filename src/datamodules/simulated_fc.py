@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..simulators.connectome import Connectome, generate_connectome, load_connectome
-from ..simulators.whole_brain import WholeBrainSimulator
+from ..simulators.connectome import generate_connectome, load_connectome
+from ..simulators.whole_brain import Scans, WholeBrainSimulator
 from .connectivity import ConnectivityDataModule, Person
 from .formats.timeseries import TimeSeries
 
@@ -54,10 +54,10 @@ class SimulatedFCDataModule(ConnectivityDataModule):
             )
         self.n_subjects = n_subjects
         self.data_seed = data_seed
-        brain: Connectome = generate_connectome(n_nodes) if connectome is None else load_connectome(connectome)
-        self.simulator = WholeBrainSimulator(
-            brain, rest_volumes, story_volumes, tr_s, task_gain, predictable, unpredictable
-        )
+        self._brain = n_nodes if connectome is None else str(connectome)
+        self._settings = (rest_volumes, story_volumes, tr_s, task_gain, predictable, unpredictable)
+        self.simulator = _simulator(self._brain, self._settings)
+        brain = self.simulator.connectome
         self.language = tuple(
             name
             for name, network in zip(brain.names, brain.networks, strict=True)
@@ -68,7 +68,7 @@ class SimulatedFCDataModule(ConnectivityDataModule):
         """Simulate everybody: about a second for ten people, 94 regions and 1,500 volumes."""
         names, tr_s = self.simulator.connectome.names, self.simulator.tr_s
         people = []
-        for number, scans in enumerate(self.simulator.cohort(self.n_subjects, self.data_seed)):
+        for number, scans in enumerate(_cohort(self._brain, self._settings, self.n_subjects, self.data_seed)):
             name = f"sim-{number:03d}"
             rest, story = (
                 TimeSeries(values, names, tr_s, f"{name}_{condition}")
@@ -86,3 +86,14 @@ class SimulatedFCDataModule(ConnectivityDataModule):
     def changed_pairs(self) -> NDArray[np.bool_]:
         """Pairs whose coupling the story changes, ``(roi, roi)``: the truth for explanations."""
         return self.simulator.changed
+
+
+def _simulator(brain: int | str, settings: tuple[Any, ...]) -> WholeBrainSimulator:
+    connectome = generate_connectome(brain) if isinstance(brain, int) else load_connectome(brain)
+    return WholeBrainSimulator(connectome, *settings)
+
+
+@lru_cache(maxsize=1)
+def _cohort(brain: int | str, settings: tuple[Any, ...], n_subjects: int, seed: int) -> tuple[Scans, ...]:
+    """The people last simulated in this process: the folds of one cohort differ in nothing but the split."""
+    return tuple(_simulator(brain, settings).cohort(n_subjects, seed))
