@@ -231,6 +231,11 @@ class DynamicsModel(Protocol):
         ...
 
     @property
+    def hidden_sizes(self) -> list[int]:
+        """Sizes of the groups of hidden states, one after the other."""
+        ...
+
+    @property
     def transient(self) -> int:
         """Samples after which an initial hidden state is forgotten."""
         ...

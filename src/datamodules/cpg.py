@@ -87,6 +87,7 @@ class CPGDataModule(BaseDataModule):
         self.stretches = np.empty((0, 3), np.int64)
         self._begins: list[int] = []
         self._n_shots = 0
+        self._segment_rows: dict[tuple[int, int, int], NDArray[np.int64]] = {}
 
     def load(self) -> list[CircuitRecording]:
         """The trials as they are on disk, in the order of their names."""
@@ -162,18 +163,16 @@ class CPGDataModule(BaseDataModule):
 
     def split(self, fold: int) -> dict[str, NDArray[np.int64]]:
         """Rows of ``stretches`` that train, validate and test."""
-        trial, first, steps = self.stretches.T
-        is_shot = np.arange(len(trial)) < self._n_shots
-        found = {}
+        trial, first, steps = self.stretches[: self._n_shots].T
+        found: dict[str, NDArray[np.int64]] = {}
         for part, blocks in self.blocks(fold).items():
-            kept = np.zeros(len(trial), bool)
-            for k, begin, end in blocks:
-                kept |= (trial == k) & (first >= begin) & (first + steps < end)
-            found[part] = np.flatnonzero(kept & (is_shot == (part == "train")))
+            if part == "train":
+                inside = [np.flatnonzero((trial == k) & (first >= a) & (first + steps < b)) for k, a, b in blocks]
+            else:
+                inside = [self._segment_rows[block] for block in blocks]
+            found[part] = np.concatenate([*inside, np.empty(0, np.int64)])
             if not len(found[part]):
-                raise ConfigError(
-                    f"datamodule.segment_s={self.segment_s:g}: nothing is left to {part}; lower it or drop_s"
-                )
+                raise ConfigError(f"datamodule.drop_s={self.drop_s:g}: nothing is left to {part}; lower it")
         return found
 
     def _shots(self) -> list[Stretch]:
@@ -184,17 +183,20 @@ class CPGDataModule(BaseDataModule):
         ]
 
     def _segments(self) -> list[Stretch]:
-        """Segments of the validation and test blocks of every fold, which may differ from fold to fold."""
-        found: dict[Stretch, None] = {}
+        """Segments of the validation and test blocks of every fold; their rows go to ``_segment_rows``."""
+        found: list[Stretch] = []
         for fold in range(self.folds):
             blocks = self.blocks(fold)
-            for trial, begin, end in blocks["val"] + blocks["test"]:
+            for block in blocks["val"] + blocks["test"]:
+                if block in self._segment_rows:
+                    continue
+                trial, begin, end = block
                 wanted = self.segment_s * self.recordings[trial].sampling_rate_hz
                 count = max(1, round((end - begin - 1) / wanted))
                 steps = (end - begin - 1) // count
-                for number in range(count):
-                    found[Stretch(trial, begin + number * steps, steps)] = None
-        return list(found)
+                self._segment_rows[block] = self._n_shots + len(found) + np.arange(count)
+                found += [Stretch(trial, begin + number * steps, steps) for number in range(count)]
+        return found
 
     def fingerprint(self) -> str:
         """Hash of traces, cuts and split."""
@@ -204,7 +206,8 @@ class CPGDataModule(BaseDataModule):
     def _loader(self, stage: str, shuffle: bool = False) -> DataLoader[Any]:
         stretches = self.datasets[stage]
         assert isinstance(stretches, _Stretches)
-        size = self.batch_size if stage == "train" else 1
+        # Segments run side by side, trimmed to the shortest: a free run cannot be split, so this is what saves time.
+        size = self.batch_size if stage == "train" else len(stretches)
         order = torch.utils.data.RandomSampler(stretches) if shuffle else torch.utils.data.SequentialSampler(stretches)
         batches = torch.utils.data.BatchSampler(order, size, drop_last=False)
         # The dataset takes a whole batch of indices at once: a thousand short shots are gathered in one indexing.

@@ -103,7 +103,7 @@ def test_batches_line_up(folder):
         np.testing.assert_array_equal(voltage, source.voltage[first : first + steps + 1].astype(np.float32))
         np.testing.assert_array_equal(current, source.current[first : first + steps].astype(np.float32))
     tested = next(iter(datamodule.test_dataloader()))
-    assert tested.voltage.shape == (1, 500, 2)
+    assert tested.voltage.shape == (6, 500, 2)
 
 
 def test_low_pass_has_no_phase_and_cuts_the_edges():

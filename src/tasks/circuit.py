@@ -1,0 +1,212 @@
+"""Circuit models: trained by a forcing strategy, judged by their free run and by the currents that nobody measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..contracts import CircuitBatch, DynamicsModel, Predictions
+from ..errors import ConfigError
+from ..metrics.circuit_scores import angular_separation, current_scores, spectral_distance, state_space_divergence
+from .base import BaseTask
+from .forcing import GeneralisedTeacherForcing, MultipleShooting, Shots, ShotStates, TeacherForcing
+
+#: Steps between two samples of a current that is read out along a run.
+READOUT_STEPS = 50
+
+
+class Circuit(BaseTask):
+    """Fit a :class:`~..contracts.DynamicsModel` to recorded voltages and injected currents.
+
+    Training minimises the loss of ``strategy`` over shots. Validation and test segments are run freely from their first
+    sample, with the recorded injected currents, and scored against the recording; validation selects, test reports.
+
+    Args:
+        model: The circuit.
+        strategy: How it is trained, see :mod:`.forcing`.
+        teacher_epochs: Epochs of teacher forcing before the strategy takes over. Shooting from an untrained model,
+            as the paper does (0), takes many times longer.
+        weight_penalty: On the squares of weights and conductances; the paper's is 5e-8.
+        max_inputs: Training samples from which the model learns the range of its inputs.
+        **arguments: See :class:`BaseTask`.
+    """
+
+    logged_metrics: ClassVar[frozenset[str]] = frozenset(
+        {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "angular_separation", "cosine")}
+        | {"train/loss", "train/forcing"}
+    )
+    fitted: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        strategy: TeacherForcing | MultipleShooting | GeneralisedTeacherForcing | None = None,
+        teacher_epochs: int = 0,
+        weight_penalty: float = 5e-8,
+        max_inputs: int = 100_000,
+        **arguments: Any,
+    ):
+        super().__init__(model, **arguments)
+        if not isinstance(model, DynamicsModel):
+            raise ConfigError(f"task: {type(model).__name__} is no circuit model (DynamicsModel); choose model=rmm")
+        self.strategy = strategy or TeacherForcing()
+        self.teacher_epochs, self.weight_penalty, self.max_inputs = teacher_epochs, weight_penalty, max_inputs
+        self.register_buffer("fitted", torch.tensor(False))
+        self.states: ShotStates | None = None
+        self._hidden: dict[int, Tensor] = {}
+        self._position = self._following = torch.empty(0, dtype=torch.int64)
+
+    @property
+    def dynamics(self) -> DynamicsModel:
+        """The model by its protocol."""
+        return cast(DynamicsModel, self.model)
+
+    def on_fit_start(self) -> None:
+        """Drive the model's hidden states by the recordings and learn its ranges of inputs."""
+        self._prepare()
+
+    def on_test_start(self) -> None:
+        """The same where a trained model is only tested."""
+        self._prepare()
+
+    @torch.no_grad()
+    def _prepare(self) -> None:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        rows = data.split(data.fold)
+        trial, first, _ = data.stretches.T
+        if not bool(self.fitted):
+            train = rows["train"]
+            means = [
+                data.recordings[k].voltage[first[train[trial[train] == k]]].mean(0) for k in np.unique(trial[train])
+            ]
+            self.dynamics.refer(torch.tensor(np.mean(means, axis=0), dtype=torch.float32))
+        needed = np.concatenate(list(rows.values()))
+        hidden = torch.empty(len(data.stretches), sum(self.dynamics.hidden_sizes))
+        for k in np.unique(trial[needed]):
+            here = needed[trial[needed] == k]
+            hidden[here] = self.dynamics.warm_up(data.recordings[k].voltage, first[here])
+        self._table = hidden
+        if not bool(self.fitted):
+            some = train[:: max(1, len(train) // self.max_inputs)]
+            voltage = np.concatenate([data.recordings[trial[r]].voltage[first[r]][None] for r in some])
+            self.dynamics.fit_inputs(torch.from_numpy(voltage.astype(np.float32)), hidden[some])
+            self.fitted.fill_(True)
+        self._link(data, rows["train"])
+
+    def _link(self, data: Any, train: np.ndarray) -> None:
+        """Positions of the training shots, and the shot that follows each."""
+        trial, first, steps = data.stretches.T
+        self._position = torch.full((len(trial),), -1)
+        self._position[train] = torch.arange(len(train))
+        begins = {(int(trial[r]), int(first[r])): i for i, r in enumerate(train)}
+        ends = [(int(trial[r]), int(first[r] + steps[r])) for r in train]
+        self._following = torch.tensor([begins.get(end, -1) for end in ends])
+        if self.strategy.trains_states and self.states is None:
+            voltage = torch.from_numpy(
+                np.stack([data.recordings[trial[r]].voltage[first[r]] for r in train]).astype(np.float32)
+            )
+            self.states = ShotStates(voltage, self._table[train], self.dynamics.hidden_scale)
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the strategy how far training is."""
+        done = self.current_epoch - self.teacher_epochs
+        if done >= 0:
+            self.strategy.start_epoch(done, (self.trainer.max_epochs or 1) - self.teacher_epochs)
+
+    @property
+    def _active(self) -> TeacherForcing | MultipleShooting | GeneralisedTeacherForcing:
+        return TeacherForcing() if self.current_epoch < self.teacher_epochs else self.strategy
+
+    def _shots(self, batch: CircuitBatch) -> Shots:
+        rows = self._position[batch.window]
+        states = self.states if self._active.trains_states else None
+        return Shots(self._table[batch.window], rows, self._following[rows], states)
+
+    def step(self, batch: CircuitBatch, stage: str) -> Tensor:
+        """Loss of the strategy in training; in evaluation that of teacher forcing, and the scores of the free run."""
+        n = len(batch.window)
+        if stage == "train":
+            loss = self._active.loss(self.dynamics, batch, self._shots(batch))
+            loss = loss + self.weight_penalty * self.dynamics.penalty()
+            self.log("train/loss", loss, batch_size=n, on_epoch=True, on_step=False)
+            self.log("train/forcing", self._active.forcing, batch_size=n, on_epoch=True, on_step=False)
+            return loss
+        with torch.no_grad():
+            shots = Shots(self._table[batch.window], batch.window, batch.window)
+            loss = TeacherForcing().loss(self.dynamics, batch, shots)
+            self.log(f"{stage}/loss", loss, batch_size=n)
+            if stage == "val":
+                run, _ = self.dynamics.rollout(batch.voltage[:, 0], shots.hidden, batch.current)
+                for name, value in self._scores(run, batch).items():
+                    self.log(f"{stage}/{name}", value, batch_size=n)
+        return loss
+
+    def _scores(self, run: Tensor, batch: CircuitBatch) -> dict[str, float]:
+        rate = 1e3 / self.dynamics.dt_ms
+        found = [angular_separation(a, b, rate) for a, b in zip(run.numpy(), batch.voltage[:, 1:].numpy(), strict=True)]
+        return {name: float(np.mean([scores[name] for scores in found])) for name in ("angular_separation", "cosine")}
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Update the shots' initial states and the forcing."""
+        active = self._active
+        if self.states is not None and active.trains_states:
+            self.states.update(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        active.after_batch(self.dynamics, batch, self._shots(batch))
+
+    def predict_rows(self, batch: CircuitBatch) -> dict[str, Tensor]:
+        """Free runs, and synaptic currents read out along them and along the recorded voltages."""
+        with torch.no_grad():
+            start, hidden = batch.voltage[:, 0], self._table[batch.window]
+            run, free = self._read_out(start, hidden, batch, 0.0)
+            _, forced = self._read_out(start, hidden, batch, 1.0)
+        kept = slice(0, free.shape[1] * READOUT_STEPS, READOUT_STEPS)
+        return {
+            "window": batch.window,
+            "dt_ms": torch.full((len(batch.window),), self.dynamics.dt_ms),
+            "voltage": batch.voltage[:, 1 : run.shape[1] + 1],
+            "free_run": run,
+            "synaptic": batch.synaptic[:, kept],
+            "synaptic_free": free,
+            "synaptic_forced": forced,
+        }
+
+    def _read_out(self, voltage: Tensor, hidden: Tensor, batch: CircuitBatch, forcing: float) -> tuple[Tensor, Tensor]:
+        """A run, and the synaptic current at every :data:`READOUT_STEPS`-th step of it."""
+        runs, currents = [], []
+        for first in range(0, batch.current.shape[1] - READOUT_STEPS + 1, READOUT_STEPS):
+            here = slice(first, first + READOUT_STEPS)
+            at = batch.voltage[:, first] if forcing else voltage
+            currents.append(self.dynamics.current(at, hidden)["synaptic"])
+            run, hidden = self.dynamics.rollout(at, hidden, batch.current[:, here], batch.voltage[:, here], forcing)
+            voltage = run[:, -1]
+            runs.append(run)
+        return torch.cat(runs, dim=1), torch.stack(currents, dim=1)
+
+    @classmethod
+    def score(cls, predictions: Predictions) -> dict[str, float]:
+        """Averages over segments: spikes, spectra and state space of the free run, errors of the synaptic current."""
+        collected: dict[str, list[float]] = {}
+        for k in range(len(predictions["window"])):
+            run, voltage = predictions["free_run"][k], predictions["voltage"][k]
+            scores = angular_separation(run, voltage, 1e3 / float(predictions["dt_ms"][k]))
+            scores["spectral_distance"] = spectral_distance(run, voltage)
+            scores["state_space_divergence"] = state_space_divergence(run, voltage)
+            scores["rmse_mv"] = float(np.sqrt(np.mean((run - voltage) ** 2)))
+            true = predictions["synaptic"][k]
+            if np.isfinite(true).all():
+                for how in ("free", "forced"):
+                    found = current_scores(predictions[f"synaptic_{how}"][k], true)
+                    scores |= {f"synaptic_{name}_{how}": value for name, value in found.items()}
+            for name, value in scores.items():
+                collected.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in collected.items()}
+
+    def figures(self, folder: Path, datamodule: Any) -> list[Path]:
+        """The first test segment: recorded and free-running voltages, true and predicted synaptic currents."""
+        from .circuit_figures import draw_free_run
+
+        return [draw_free_run(folder / "free_run.png", self.predictions)] if self.predictions else []

@@ -1,0 +1,166 @@
+"""Objectives of the forcing strategies by hand, trained shot states, adaptive forcing, and a whole small run."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+from neurotwin.contracts import CircuitBatch, DynamicsModel
+from neurotwin.datamodules.half_center import HalfCenterDataModule
+from neurotwin.errors import ConfigError
+from neurotwin.models.rmm import RMM
+from neurotwin.tasks.circuit import Circuit
+from neurotwin.tasks.forcing import (
+    GeneralisedTeacherForcing,
+    MultipleShooting,
+    Shots,
+    ShotStates,
+    TeacherForcing,
+    jacobian_norms,
+)
+from torch import nn
+
+
+def small_model():
+    torch.manual_seed(0)
+    built = RMM(
+        2, 10_000.0, intrinsic_ms=(0.5, 5.0), synaptic_ms=(2.0,), hidden=(6,), synaptic_hidden=(4,), start="small"
+    )
+    built.refer(torch.tensor([-48.0, -46.0]))
+    return built
+
+
+def shots(model, n=5, steps=4):
+    torch.manual_seed(1)
+    voltage = -50 + torch.randn(n, steps + 1, 2)
+    batch = CircuitBatch(voltage, torch.randn(n, steps, 2), torch.full((n, steps, 2), torch.nan), torch.arange(n))
+    hidden = torch.randn(n, sum(model.hidden_sizes)) * model.hidden_scale
+    following = torch.tensor([1, 2, -1, 4, -1])[:n]
+    return batch, Shots(hidden, torch.arange(n), following)
+
+
+def run(model, voltage, hidden, batch, forcing):
+    """Voltages and last hidden states, one step at a time."""
+    found = []
+    for k in range(batch.current.shape[1]):
+        voltage = forcing * batch.voltage[:, k] + (1 - forcing) * voltage
+        step = model.rollout(voltage, hidden, batch.current[:, k : k + 1], backend="plain")
+        voltage, hidden = step.voltage[:, 0], step.hidden
+        found.append(voltage)
+    return torch.stack(found, dim=1), hidden
+
+
+def test_teacher_forcing_is_regression_of_the_derivative():
+    model = small_model()
+    batch, given = shots(model)
+    hidden, errors = given.hidden, []
+    for k in range(4):
+        voltage = batch.voltage[:, k]
+        slope = (batch.voltage[:, k + 1] - voltage) / 0.1
+        errors.append((model.derivative(voltage, hidden, batch.current[:, k]) - slope) ** 2)
+        hidden = model.rollout(voltage, hidden, batch.current[:, k : k + 1]).hidden
+    expected = torch.stack(errors).mean(dim=(0, 1)).sum()
+    torch.testing.assert_close(TeacherForcing().loss(model, batch, given), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("forcing", [0.0, 0.2])
+def test_multiple_shooting_adds_the_jumps_between_shots(forcing):
+    model = small_model()
+    batch, given = shots(model)
+    start = batch.voltage[:, 0] + 0.1
+    states = ShotStates(start, given.hidden, model.hidden_scale)
+    strategy = GeneralisedTeacherForcing(forcing, voltage_weight=3.0, hidden_weight=7.0)
+    predicted, end = run(model, start, given.hidden, batch, forcing)
+    fit = (predicted - batch.voltage[:, 1:]).square().mean()
+    before, after = torch.tensor([0, 1, 3]), torch.tensor([1, 2, 4])
+    jump_v = 3 * (start[after] - predicted[before, -1]).square().mean()
+    jump = (given.hidden[after] - end[before]) / model.hidden_scale
+    jump_x = 7 * sum(part.square().mean() for part in jump.split(model.hidden_sizes, dim=1)) / 2
+    loss = strategy.loss(model, batch, given._replace(states=states))
+    torch.testing.assert_close(loss, (fit + jump_v + jump_x) / 0.01, rtol=1e-3, atol=1e-3)
+    free = MultipleShooting(train_states=False).loss(model, batch, given)
+    predicted, _ = run(model, batch.voltage[:, 0], given.hidden, batch, 0.0)
+    torch.testing.assert_close(free, (predicted - batch.voltage[:, 1:]).square().mean() / 0.01, rtol=1e-3, atol=1e-3)
+
+
+def test_shot_states_follow_adam_row_by_row():
+    states = ShotStates(torch.zeros(4, 1), torch.zeros(4, 2), torch.tensor([2.0, 4.0]))
+    twin = torch.zeros(4, 3, requires_grad=True)
+    adam = torch.optim.Adam([twin], lr=0.1)
+    goal = torch.tensor([1.0, 2.0, -4.0])
+    for _ in range(3):
+        ((states.take(torch.tensor([1, 3, 1])) - goal) / torch.tensor([1.0, 2.0, 4.0])).square().sum().backward()
+        states.update(0.1)
+        adam.zero_grad()
+        ((twin[[1, 3, 1]] - goal / torch.tensor([1.0, 2.0, 4.0])).square()).sum().backward()
+        adam.step()
+    torch.testing.assert_close(states.values, twin.detach(), atol=1e-6, rtol=1e-5)
+    assert states.steps.tolist() == [0, 3, 0, 3]
+
+
+def test_adaptive_forcing_jumps_up_and_decays_slowly():
+    model = small_model()
+    batch, given = shots(model)
+    norm = jacobian_norms(model, batch.voltage[:, 0], given.hidden, batch.current[:, :1]).log().mean().exp()
+    wanted = max(0.0, 1 - 1 / float(norm))
+    assert wanted > 0
+    for start, expected in ((0.0, wanted), (1.0, 0.999 + 0.001 * wanted)):
+        strategy = GeneralisedTeacherForcing(start, adaptive=True, adapt_every=2)
+        strategy.after_batch(model, batch, given)
+        assert strategy.forcing == start
+        strategy.after_batch(model, batch, given)
+        assert strategy.forcing == pytest.approx(expected)
+
+
+def test_the_jacobian_is_that_of_one_step():
+    model = small_model()
+    batch, given = shots(model, 1)
+    scale = torch.cat([torch.ones(2), model.hidden_scale])
+
+    def step(state):
+        voltage, hidden = (state * scale).tensor_split([2])
+        end = model.rollout(voltage[None], hidden[None], batch.current[:1, :1], backend="plain")
+        return torch.cat([end.voltage[0, 0], end.hidden[0]]) / scale
+
+    state = torch.cat([batch.voltage[0, 0], given.hidden[0]]) / scale
+    expected = torch.linalg.matrix_norm(torch.autograd.functional.jacobian(step, state), 2)
+    torch.testing.assert_close(
+        jacobian_norms(model, batch.voltage[:, 0], given.hidden, batch.current[:, :1])[0],
+        expected,
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_forcing_follows_its_schedule():
+    strategy = GeneralisedTeacherForcing(0.2, final_forcing=0.0)
+    assert [strategy.start_epoch(k, 3) or strategy.forcing for k in range(3)] == pytest.approx([0.2, 0.1, 0.0])
+
+
+def test_errors_name_the_key():
+    with pytest.raises(ConfigError, match=r"task\.strategy\.forcing=2"):
+        GeneralisedTeacherForcing(2.0)
+    with pytest.raises(ConfigError, match="is no circuit model"):
+        Circuit(nn.Linear(2, 2))
+    assert isinstance(small_model(), DynamicsModel)
+
+
+@pytest.mark.parametrize("strategy", [TeacherForcing(), MultipleShooting(True, 1.0, 1.0), MultipleShooting(False)])
+def test_a_small_circuit_learns_and_is_scored(strategy, tmp_path):
+    cut = {"n_trials": 2, "folds": 2, "fold": 1, "seconds": 1.0, "drop_s": 0.2, "segment_s": 0.4, "shot_steps": 10}
+    data = HalfCenterDataModule(**cut, batch_size=64, noise_sd_mv=0.0)
+    torch.manual_seed(0)
+    filters = {"intrinsic_ms": (0.5, 5.0, 50.0), "synaptic_ms": (5.0, 50.0)}
+    model = RMM(2, 10_000.0, normalisation="whiten", start="small", **filters)
+    task = Circuit(model, strategy, teacher_epochs=1, optimizer=partial(torch.optim.Adam, lr=3e-3))
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(max_epochs=4, accelerator="cpu", num_sanity_val_steps=0, **quiet)
+    trainer.fit(task, datamodule=data)
+    assert trainer.callback_metrics["val/loss"] < 3.0, "the recorded derivative has a variance of 4 (mV/ms)²"
+    trainer.test(task, datamodule=data, verbose=False)
+    scores = task.score(task.predictions)
+    assert np.isfinite([scores["rmse_mv"], scores["synaptic_nrmse_forced"]]).all()
+    assert 0 <= scores["angular_separation"] <= 1
+    (figure,) = task.figures(tmp_path, data)
+    assert figure.stat().st_size > 1000
