@@ -10,6 +10,8 @@ from ..contracts import Predictions
 
 Array = NDArray[np.float64]
 
+_ROUNDING = 1e-6  # predictions are float32: less than this is no difference
+
 
 def score_connectivity(rows: Predictions) -> dict[str, float]:
     """Every score of a test set; one row a person, one column a pair of regions.
@@ -19,11 +21,11 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
     people whose error is below that of the mean change, ``p_mean_change`` the two-sided Wilcoxon signed-rank test over
     people (pairs within a person are dependent, people are not). ``edge_r``: correlation over people of predicted and
     measured deviation from the mean change, averaged over pairs. ``calibration_slope``: slope of measured on predicted
-    deviation; below 1, predictions are too extreme; absent where all are the mean change. ``fingerprint``: share of
-    people whose predicted target matrix resembles their own measured one more than anybody else's. ``language_mse``:
-    pairs inside the language network.
-    With a known truth: ``true_mse``, ``true_mse_mean_change``, ``true_skill`` and ``noise_ceiling_mse``, the error of
-    the truth itself against the measurement, which no predictor can beat on average.
+    deviation; below 1, predictions are too extreme. It and the test are absent where every prediction is the mean
+    change. ``fingerprint``: share of people whose predicted target matrix resembles their own measured one more than
+    anybody else's. ``language_mse``: pairs inside the language network. With a known truth: ``true_mse``,
+    ``true_mse_mean_change``, ``true_skill`` and ``noise_ceiling_mse``, the error of the truth itself against the
+    measurement, which no predictor can beat on average.
 
     Args:
         rows: ``predicted``, ``change``, ``mean_change``, ``start`` and ``true_change`` ``(person, pair)``, the last NaN
@@ -43,9 +45,8 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
         "fingerprint": fingerprint_accuracy(start + predicted, start + change),
     }
     deviation = predicted - mean
-    if np.square(deviation).sum() > 1e-12:
+    if np.abs(deviation).max() > _ROUNDING:
         scores["calibration_slope"] = (deviation * (change - mean)).sum() / np.square(deviation).sum()
-    if len(own) > 1 and np.any(own != reference):
         scores["p_mean_change"] = wilcoxon(own, reference).pvalue
     language = np.asarray(rows["language"], dtype=bool)[0]
     if language.any():
@@ -61,9 +62,9 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
 def edge_correlation(predicted: Array, measured: Array) -> float:
     """Pearson correlation over people, averaged over pairs; pairs without any variance count as 0."""
     predicted, measured = predicted - predicted.mean(0), measured - measured.mean(0)
-    product = (predicted * measured).sum(0)
+    varies = (np.abs(predicted).max(0) > _ROUNDING) & (np.abs(measured).max(0) > _ROUNDING)
     norm = np.sqrt(np.square(predicted).sum(0) * np.square(measured).sum(0))
-    return float(np.where(norm > 1e-12, product / np.where(norm > 1e-12, norm, 1.0), 0.0).mean())
+    return float(np.where(varies, (predicted * measured).sum(0) / np.where(varies, norm, 1.0), 0.0).mean())
 
 
 def fingerprint_accuracy(predicted: Array, measured: Array) -> float:
