@@ -59,9 +59,8 @@ def bare(pieces, batches):
 
 def shared(composed, pieces, batches, folder):
     """The engine's trainer with the callbacks that every run has."""
-    stopped, watch = own.Stopped(), Stopwatch()
-    used = [own.ExactResume(), own.MetricsFile(folder / "metrics.csv"), own.StopOnNonFinite(), stopped]
-    used += [own.Heartbeat(folder / "run.json"), watch, own.LastCheckpoint(folder, stopped)]
+    state, watch = own.RunState(folder / "metrics.csv"), Stopwatch()
+    used = [state, own.StopOnNonFinite(), own.Heartbeat(lambda: None), watch, own.LastCheckpoint(folder, state)]
     trainer = engine._trainer(composed, folder, used, logger=False)
     loader = torch.utils.data.DataLoader(batches, batch_size=None)
     trainer.fit(pieces.task, train_dataloaders=loader)

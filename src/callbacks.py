@@ -1,12 +1,14 @@
-"""The run's own callbacks: its record, its metrics file, and the state that makes resuming exact."""
+"""The run's own callbacks: its state for exact resuming, its checkpoints, its heartbeat, its progress bar."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from .errors import NeurotwinError
 from .run_folder import write_text
@@ -22,73 +25,68 @@ from .run_folder import write_text
 HEARTBEAT_S = 60.0
 
 
-class ExactResume(Callback):
-    """Random-number state in the checkpoint, so that a resumed run draws what the uninterrupted one would have drawn.
+class RunState(Callback):
+    """What a resumed run needs beyond Lightning's checkpoint to end as if it had never been stopped.
 
-    Lightning's checkpoints hold none. The state is taken when the checkpoint is written, at the end of an epoch, and
-    put back before the first loader is built.
-    """
-
-    def __init__(self) -> None:
-        self._state: dict[str, Any] | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain containers and tensors only: checkpoints load with ``weights_only=True``."""
-        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
-        state: dict[str, Any] = {
-            "python": random.getstate(),
-            "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
-            "torch": torch.get_rng_state(),
-        }
-        if torch.cuda.is_available():
-            state["cuda"] = torch.cuda.get_rng_state_all()
-        return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep for :meth:`on_fit_start`."""
-        self._state = state_dict
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the state back."""
-        if self._state is None:
-            return
-        version, internal, gauss = self._state["python"]
-        random.setstate((version, tuple(internal), gauss))
-        name, keys, position, has_gauss, cached = self._state["numpy"]
-        np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
-        torch.set_rng_state(self._state["torch"])
-        if torch.cuda.is_available() and "cuda" in self._state:
-            torch.cuda.set_rng_state_all(self._state["cuda"])
-        self._state = None
-
-
-class MetricsFile(Callback):
-    """``metrics.csv``: one row an epoch, no clock in it, rows in the checkpoint so that resuming repeats none.
+    Lightning's checkpoints hold no random-number state, no history and not whether the fit had ended by itself, and
+    they are written before a plateau scheduler steps. All of it is kept here; :class:`LastCheckpoint` records an epoch
+    and writes the checkpoint after every other callback has had its say.
 
     Args:
-        path: The file.
+        path: ``metrics.csv``: one row an epoch, no clock in it.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self.should_stop = False
+        self._validated = False
+        self._random: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
-        return {"rows": self.rows}
+        """Plain containers and tensors only: checkpoints load with ``weights_only=True``."""
+        return {"rows": self.rows, "should_stop": self.should_stop, "random": _random_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the rows up to the checkpoint."""
+        """Take over the state of the checkpoint."""
         self.rows = list(state_dict["rows"])
+        self.should_stop = bool(state_dict["should_stop"])
+        self._random = state_dict["random"]
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Append the epoch's row; runs before the checkpoint callbacks, so the checkpoint holds it."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop again at once if the checkpoint was written by an epoch that ended the fit."""
+        trainer.should_stop = self.should_stop
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the random-number state back, then draw the loader's order from it as an unbroken run would.
+
+        Building the loaders and some schedulers draws numbers, so an earlier hook would be too early; the iterator that
+        Lightning has made by now drew from the wrong state and is made again.
+        """
+        if self._random is None:
+            return
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau and config.monitor in self.rows[-1]:
+                config.scheduler.step(self.rows[-1][config.monitor])  # type: ignore[arg-type]
+        _set_random_state(self._random)
+        self._random = None
+        iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has validation scores of its own."""
+        self._validated = not trainer.sanity_checking
+
+    def record(self, trainer: Trainer) -> None:
+        """Append the epoch's row."""
         row: dict[str, float] = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         if groups:  # none for a model fitted in closed form
             row["lr"] = groups[0]["lr"]
-        row.update({name: float(value) for name, value in sorted(trainer.callback_metrics.items())})
+        scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        row.update({n: v for n, v in scores.items() if self._validated or not n.startswith("val/")})
+        self._validated = False
         self.rows.append(row)
+        self.should_stop = bool(trainer.should_stop)
         if trainer.is_global_zero:
             columns = list(dict.fromkeys(name for row in self.rows for name in row))
             text = io.StringIO()
@@ -106,7 +104,9 @@ class StopOnNonFinite(Callback):
     ) -> None:
         """Check the loss of the step."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, torch.Tensor) and not math.isfinite(float(loss)):
+        if not isinstance(loss, torch.Tensor) or (loss.is_cuda and batch_idx % 50):
+            return  # reading a loss from a GPU at every step would stall it
+        if not math.isfinite(float(loss)):
             raise NeurotwinError(
                 f"the loss is {float(loss)} in epoch {trainer.current_epoch}, batch {batch_idx}: "
                 "lower optimizer.lr, set trainer.gradient_clip_val=1, or check the data for NaN"
@@ -114,56 +114,77 @@ class StopOnNonFinite(Callback):
 
 
 class Heartbeat(Callback):
-    """Touch ``run.json`` now and then, so that another machine sees that the run is alive."""
+    """Note now and then in ``run.json`` what the run has cost so far; another machine sees that it is alive.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Args:
+        beat: Called at most once a minute and at the end of every epoch.
+    """
+
+    def __init__(self, beat: Callable[[], None]):
+        self._beat = beat
         self._last = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """At most one touch a minute."""
+        """Training."""
+        self._maybe(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Validation."""
+        self._maybe(trainer)
+
+    def on_test_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Test."""
+        self._maybe(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What it has cost is then known to the epoch."""
+        if trainer.is_global_zero:
+            self._beat()
+
+    def _maybe(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and time.monotonic() - self._last > HEARTBEAT_S:
             self._last = time.monotonic()
-            self.path.touch()
+            self._beat()
 
 
-class Stopped(Callback):
-    """Whether the fit ended by itself (early stopping), so that resuming in the test phase does not train on."""
-
-    def __init__(self) -> None:
-        self.should_stop = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """A single flag."""
-        return {"should_stop": self.should_stop}
+class _Checkpoint(ModelCheckpoint):
+    """A checkpoint that may move with its run folder: the best score is kept when the folder's path has changed."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the flag."""
-        self.should_stop = bool(state_dict["should_stop"])
+        """Take the paths of the checkpoint for those of today's folder."""
+        folder = Path(str(self.dirpath))
+        moved = {
+            name: str(folder / Path(value).name) if isinstance(value, str) and value else value
+            for name, value in state_dict.items()
+            if name.endswith("_path")
+        }
+        best = {str(folder / Path(path).name): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop again at once if the checkpoint was written by an epoch that ended the fit."""
-        trainer.should_stop = self.should_stop
 
+class LastCheckpoint(_Checkpoint):
+    """``last.ckpt`` after every epoch.
 
-class LastCheckpoint(ModelCheckpoint):
-    """``last.ckpt`` after every epoch, written after every other callback has had its say in that epoch."""
+    Args:
+        folder: Where to write it.
+        state: Records the epoch first, so that the checkpoint holds it.
+    """
 
-    def __init__(self, folder: Path, stopped: Stopped):
+    def __init__(self, folder: Path, state: RunState):
         super().__init__(
             dirpath=folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False, save_top_k=1
         )
-        self._stopped = stopped
+        self._state = state
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning hook."""
-        self._stopped.should_stop = bool(trainer.should_stop)
+        self._state.record(trainer)
         super().on_train_epoch_end(trainer, pl_module)
 
 
 def best_checkpoint(folder: Path, metric: str, mode: str) -> ModelCheckpoint:
     """``best.ckpt``: the epoch with the best objective."""
-    return ModelCheckpoint(
+    return _Checkpoint(
         dirpath=folder,
         filename="best",
         monitor=metric,
@@ -174,6 +195,57 @@ def best_checkpoint(folder: Path, metric: str, mode: str) -> ModelCheckpoint:
     )
 
 
-def progress_bar() -> RichProgressBar:
-    """Epoch, ETA and objective on a terminal."""
-    return RichProgressBar(leave=False)
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint beside its target and rename it: a kill in between leaves the old one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save, flush to disk, rename."""
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+
+
+class ProgressBar(RichProgressBar):
+    """Epoch, ETA and objective on a terminal.
+
+    Args:
+        metric: The objective, if there is one.
+    """
+
+    def __init__(self, metric: str | None):
+        super().__init__(leave=False)
+        self._metric = metric
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Lightning's, and the objective as it last was."""
+        shown: dict[str, Any] = dict(super().get_metrics(trainer, pl_module))
+        shown.pop("v_num", None)
+        if self._metric in trainer.callback_metrics:
+            shown[str(self._metric)] = float(trainer.callback_metrics[str(self._metric)])
+        return shown
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and "cuda" in state:
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -30,10 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest:  # overrides after a flag: argparse does not mix them with positionals by itself
         options.overrides += rest
     _log_to_terminal()
+    show_traceback = getattr(options, "traceback", False)
     try:
         return options.verb(options) or 0
     except NeurotwinError as error:
-        if options.traceback:
+        if show_traceback:
             traceback.print_exc()
         print(f"neurotwin: error: {error}", file=sys.stderr)
         return 2
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if options.traceback:
+        if show_traceback:
             traceback.print_exc()
         print(f"neurotwin: {type(error).__name__}: {error}\n(--traceback shows where)", file=sys.stderr)
         return 1
@@ -61,7 +62,9 @@ def _log_to_terminal() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--traceback", action="store_true", help="show the Python traceback of an error")
+    # No default: a verb's parser would overwrite a flag given before the verb.
+    help_text = "show the Python traceback of an error"
+    common.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=help_text)
     parser = argparse.ArgumentParser("neurotwin", description="Digital twins of neural systems.", parents=[common])
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.set_defaults(verb=lambda options: _version(options, parser))
@@ -143,15 +146,17 @@ def _check(options: argparse.Namespace) -> None:
     print(f"{composed.experiment}: all gates passed (config {composed.hash})")
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: argparse.Namespace) -> int:
     from .engine import train, train_many
 
-    if options.multirun:
-        extra = ["debug=fast"] if options.debug else []
-        for run in train_many(options.experiment, [*options.overrides, *extra]):
-            _print_run(run)
-    else:
+    if not options.multirun:
         _print_run(train(options.experiment, options.overrides, debug=options.debug))
+        return 0
+    extra = ["debug=fast"] if options.debug else []
+    jobs = train_many(options.experiment, [*options.overrides, *extra])
+    for run in filter(None, jobs):
+        _print_run(run)
+    return 0 if all(jobs) else 1
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -203,7 +208,7 @@ def _runs(options: argparse.Namespace) -> None:
     found = runs(options.dir, options.experiment)
     rows = [_run_row(run) for run in found]
     if options.sort != "age":
-        rows.sort(key=lambda row: (row[options.sort] is None, row[options.sort]))
+        rows.sort(key=lambda row: (row[options.sort] is None, str(type(row[options.sort])), row[options.sort]))
     if options.json:
         print(json.dumps(rows, indent=2))
         return
@@ -220,7 +225,10 @@ def _runs(options: argparse.Namespace) -> None:
 def _run_row(run: Run) -> dict[str, Any]:
     from datetime import datetime
 
-    started = datetime.fromisoformat(run.record["started"]) if "started" in run.record else None
+    try:
+        started = datetime.fromisoformat(str(run.record["started"]))
+    except ValueError:
+        started = None
     age = (datetime.now(started.tzinfo) - started).total_seconds() if started else None
     return {
         "run": run.path.name,

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -20,14 +21,18 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from .errors import ConfigError, did_you_mean
 from .registry import KINDS, experiment_entry, list_configs, sources
 
+#: What Hydra's grammar reads as something else than a string.
+_WORDS = frozenset({"null", "true", "false", "nan", "inf"})
 COMMAND_LINE = "command line"
 #: Groups whose keys are constructor arguments: open to any key here, checked against the signature in gate 2.
 OPEN_GROUPS = frozenset({"datamodule", "model", "task", "optimizer", "scheduler", "trainer", "callbacks", "logger"})
@@ -110,6 +115,9 @@ def compose(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) 
     """
     experiment_entry(experiment)
     typed = override_list(overrides)
+    for text in typed:
+        if (key := text.lstrip("+~").partition("=")[0]).split(".")[0].split("/")[0] in ("experiments", "hydra"):
+            raise ConfigError(f"{COMMAND_LINE}: {key!r} cannot be overridden: name the experiment before the overrides")
     config, origin = _compose("train", [f"experiments={experiment}", *map(_open_key, typed)])
     origin.update({o.lstrip("+~").partition("=")[0]: COMMAND_LINE for o in typed})
     _check_root(config, origin)
@@ -135,8 +143,14 @@ def _compose(root: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str,
         with initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
             node = hydra_compose(root, arguments)
             origin = _origins(root, arguments, [primary.configs, *folders])
+        for key in ("data_root", "runs_dir"):  # a run may be resumed from another working directory
+            node[key] = str(Path(node[key]).expanduser().resolve())
         config: Any = OmegaConf.to_container(node, resolve=True)
-    except (HydraException, OmegaConfBaseException, OSError) as error:
+    except YAMLError as error:
+        raise ConfigError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"a YAML file is not UTF-8 text: {error}") from error
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError(_explain(error)) from error
     known = [f.name for f in fields(Schema)]
     for key in config:
@@ -167,6 +181,12 @@ def override_list(overrides: Mapping[str, Any] | Iterable[str]) -> list[str]:
     return list(overrides)
 
 
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded configuration, completed by keys that the schema has gained since."""
+    defaults: Any = OmegaConf.to_container(OmegaConf.structured(Schema))
+    return {**defaults, **config}
+
+
 def config_hash(config: Mapping[str, Any], without: Sequence[str] = ()) -> str:
     """Twelve hex digits over what decides the result; ``without`` names further dotted keys to leave out."""
     kept = json.loads(json.dumps(config))
@@ -183,8 +203,8 @@ def load_config(path: Path) -> dict[str, Any]:
     """Read a run's ``config.yaml``."""
     try:
         config = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except (OSError, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: is no run configuration")
     return {str(k): v for k, v in config.items()}
@@ -258,13 +278,18 @@ def _open_key(text: str) -> str:
 def _parse(text: str) -> Any:
     try:
         return OverridesParser.create().parse_override(text)
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
         raise ConfigError(_explain(error, text)) from error
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if hasattr(value, "item"):  # a NumPy or torch scalar
+        value = value.item()
     if isinstance(value, str):
-        return value if re.fullmatch(r"[\w./:+@-]+|\$\{.*\}", value) else json.dumps(value, ensure_ascii=False)
+        plain = re.fullmatch(r"[A-Za-z_][\w./:+@-]*|\$\{.*\}", value, re.ASCII) and value.lower() not in _WORDS
+        return value if plain else QuotedString(text=value, quote=Quote.single).with_quotes()
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{k}:{_literal(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -279,6 +304,11 @@ def _check_root(config: Mapping[str, Any], origin: Mapping[str, str]) -> None:
     ):
         if value not in choices:
             raise ConfigError(f"{origin.get(key, COMMAND_LINE)}: {key}={value!r}: {did_you_mean(str(value), choices)}")
+    for key, low, high in (("seed", 0, 2**32 - 1), ("threads", 1, 4096)):
+        if config[key] is not None and not low <= config[key] <= high:
+            raise ConfigError(
+                f"{origin.get(key, COMMAND_LINE)}: {key}={config[key]}: must lie between {low} and {high}"
+            )
 
 
 def _explain(error: Exception, typed: str | None = None) -> str:

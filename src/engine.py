@@ -9,8 +9,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,22 @@ from lightning import Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from . import callbacks as own
-from .config import Composed, compose, expand, instantiate, load_config
+from .config import Composed, compose, expand, instantiate, load_config, with_defaults
 from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
 from .gates import Pieces, build, check_targets
-from .run_folder import Run, claim, load_run, new_record, now, process_identity, write_json, write_text
+from .run_folder import (
+    LockedError,
+    Run,
+    claim,
+    load_run,
+    locked,
+    new_record,
+    now,
+    process_identity,
+    write_json,
+    write_text,
+)
 
 _RUN_DIR = "NEUROTWIN_RUN_DIR"  # how the ranks of a distributed run learn which folder rank 0 claimed
 log = logging.getLogger("neurotwin")
@@ -52,23 +63,24 @@ def train(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = (), *,
     return launch(composed)
 
 
-def train_many(experiment: str, overrides: Iterable[str]) -> list[Run]:
+def train_many(experiment: str, overrides: Iterable[str]) -> list[Run | None]:
     """Multirun: every combination of swept values, one after the other. All jobs pass gates 1 and 2 before any starts.
 
-    A job that fails is recorded as failed and does not stop the others.
+    A job that fails is recorded as failed, does not stop the others and is None in the result.
     """
     jobs = [compose(experiment, job) for job in expand(list(overrides))]
     for job in jobs:
         check_targets(job)
-        if int(job.config["trainer"].get("devices") or 1) > 1:
+        if job.config["trainer"].get("devices", 1) not in (1, "1", "auto"):
             raise ConfigError("-m runs its jobs in one process: launch distributed jobs one by one")
-    done = []
+    done: list[Run | None] = []
     for number, job in enumerate(jobs, 1):
         log.info("job %d of %d: %s", number, len(jobs), " ".join(job.overrides))
         try:
             done.append(launch(job))
-        except NeurotwinError as error:
-            log.error("job %d of %d failed: %s", number, len(jobs), error)
+        except Exception as error:
+            log.error("job %d of %d failed: %s: %s", number, len(jobs), type(error).__name__, error)
+            done.append(None)
     return done
 
 
@@ -97,12 +109,14 @@ def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
     if split not in ("train", "val", "test"):
         raise ConfigError(f"split={split!r}: choose from train, val, test")
     composed = _recorded(run)
-    pieces = build(composed)
+    pieces = _prepare(composed)
     _load_weights(pieces, run.checkpoint())
     pieces.datamodule.setup("test")
     loader = getattr(pieces.datamodule, f"{split}_dataloader")()
     if loader is None or (isinstance(loader, list) and not loader):
         raise ConfigError(f"{run.path.name} has no {split} split")
+    if run.status != "finished":
+        log.warning("%s is %s: this is its last completed epoch", run.path.name, run.status)
     with _quiet():
         trainer = _trainer(composed, run.path, [], logger=False)
         metrics = _test(trainer, pieces, loader)
@@ -126,15 +140,15 @@ def load_task(run: Run) -> Any:
 def launch(composed: Composed, run: Run | None = None) -> Run:
     """Run a checked configuration in a new folder, or go on in the folder of ``run``."""
     config = composed.config
-    check_targets(composed)
-    if config["threads"]:
-        torch.set_num_threads(config["threads"])
-    started = time.perf_counter(), _cpu_seconds()
-    with _quiet():
-        pieces = build(composed, seed=lambda: seed_everything(config["seed"], workers=True, verbose=False))
-        seed_everything(config["seed"], workers=True, verbose=False)
-    fingerprint = pieces.datamodule.fingerprint()
     folder = os.environ.get(_RUN_DIR)
+    if folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "start neurotwin itself, not through torchrun: trainer=ddp trainer.devices=N starts the others"
+        )
+    check_targets(composed)
+    meter = _Meter((run.record.get("cost") or {}) if run else {})
+    pieces = _prepare(composed)
+    fingerprint = pieces.datamodule.fingerprint()
     if run is None and folder is None:
         run = Run(claim(config["runs_dir"], composed.experiment, config["seed"]))
         write_text(run.path / "config.yaml", composed.to_yaml())
@@ -152,13 +166,18 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
         )
     leader = folder is None
     os.environ[_RUN_DIR] = str(run.path)
+    lock = locked(run.path) if leader else nullcontext()
     try:
+        with lock, _log_file(run.path / "train.log"), _quiet():
+            if leader:
+                run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
+            metrics = _fit_and_test(composed, pieces, run, leader, lambda: run.update(cost=meter.read()))
         if leader:
-            run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
-        with _log_file(run.path / "train.log"), _quiet():
-            metrics = _fit_and_test(composed, pieces, run.path, leader, run)
-        if leader:
-            _finish(run, pieces, metrics, started)
+            write_json(run.path / "metrics.json", metrics)
+            run.__dict__.pop("metrics", None)
+            run.update(status="finished", ended=now(), cost=meter.read())
+    except LockedError:
+        raise
     except BaseException as error:
         if leader:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | SIGTERMException)
@@ -166,6 +185,7 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
                 status="interrupted" if interrupted else "failed",
                 error=f"{type(error).__name__}: {error}".strip(": "),
                 ended=now(),
+                cost=meter.read(),
             )
             write_text(run.path / "error.txt", traceback.format_exc())
         if isinstance(error, SIGTERMException):
@@ -179,22 +199,27 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
     return run
 
 
-def _fit_and_test(composed: Composed, pieces: Pieces, folder: Path, leader: bool, run: Run) -> dict[str, float]:
-    config, checkpoints = composed.config, folder / "checkpoints"
+def _fit_and_test(
+    composed: Composed, pieces: Pieces, run: Run, leader: bool, beat: Callable[[], None]
+) -> dict[str, float]:
+    config, folder = composed.config, run.path
+    checkpoints = folder / "checkpoints"
     metric = config["objective"]["metric"]
     if config["compile"]:
         pieces.model.compile()  # in place: the state dict keeps its names
-    stopped = own.Stopped()
-    used: list[Any] = [own.ExactResume(), own.MetricsFile(folder / "metrics.csv"), own.StopOnNonFinite(), stopped]
-    used += [own.Heartbeat(folder / "run.json"), *(instantiate(node) for node in config["callbacks"].values())]
+    state = own.RunState(folder / "metrics.csv")
+    used: list[Any] = [state, own.StopOnNonFinite(), own.Heartbeat(beat)]
+    used += [instantiate(node) for node in config["callbacks"].values()]
     best = own.best_checkpoint(checkpoints, metric, config["objective"]["mode"]) if metric else None
     used += [best] if best else []
-    used += [own.LastCheckpoint(checkpoints, stopped)]
+    used += [own.LastCheckpoint(checkpoints, state)]
     if sys.stdout.isatty():
-        used.append(own.progress_bar())
+        used.append(own.ProgressBar(metric))
     loggers = [instantiate(node, folder=folder) for node in config["logger"].values()] if leader else []
     trainer = _trainer(composed, folder, used, logger=loggers or False)
     last = checkpoints / "last.ckpt"
+    if last.exists():
+        _read_checkpoint(last)  # a damaged one is better named here than in the middle of Lightning
     trainer.fit(pieces.task, datamodule=pieces.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     if not last.exists():  # a model fitted in closed form takes no optimiser step, for which Lightning saves nothing
         trainer.save_checkpoint(last)
@@ -223,19 +248,24 @@ def _trainer(composed: Composed, folder: Path, used: list[Any], logger: Any) -> 
     settings.setdefault("enable_progress_bar", sys.stdout.isatty() and bool(used))
     settings.setdefault("enable_model_summary", False)
     return instantiate(
-        settings, callbacks=used, logger=logger, default_root_dir=str(folder), enable_checkpointing=bool(used)
+        settings,
+        callbacks=used,
+        logger=logger,
+        plugins=[own.AtomicCheckpoints()],
+        default_root_dir=str(folder),
+        enable_checkpointing=bool(used),
     )
 
 
 def _recorded(run: Run) -> Composed:
-    config = load_config(run.path / "config.yaml")
+    config = with_defaults(load_config(run.path / "config.yaml"))
     origin = {group: str(run.path / "config.yaml") for group in config}
     return Composed(run.experiment, config, origin, tuple(run.record.get("overrides", ())))
 
 
 def _load_weights(pieces: Pieces, path: Path) -> None:
+    state = _read_checkpoint(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         pieces.task.load_state_dict(state["state_dict"])
     except Exception as error:
         raise NeurotwinError(f"{path}: not a checkpoint of this run ({type(error).__name__}: {error})") from error
@@ -243,18 +273,37 @@ def _load_weights(pieces: Pieces, path: Path) -> None:
         pieces.datamodule.load_state_dict(data_state)
 
 
-def _finish(run: Run, pieces: Pieces, metrics: dict[str, float], started: tuple[float, float]) -> None:
-    write_json(run.path / "metrics.json", metrics)
-    run.__dict__.pop("metrics", None)
-    cost = {
-        "wall_s": round(time.perf_counter() - started[0], 2),
-        "cpu_s": round(_cpu_seconds() - started[1], 2),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
-    previous = run.record.get("cost") or {}
-    for name in ("wall_s", "cpu_s"):
-        cost[name] = round(cost[name] + previous.get(name, 0.0), 2)
-    run.update(status="finished", ended=now(), cost=cost)
+class _Meter:
+    """Wall and CPU seconds of a run, those of its earlier starts included, and the process's peak memory."""
+
+    def __init__(self, before: Mapping[str, float]):
+        self._before = dict(before)
+        self._start = time.perf_counter(), _cpu_seconds()
+
+    def read(self) -> dict[str, float]:
+        """The cost so far."""
+        spent = {"wall_s": time.perf_counter() - self._start[0], "cpu_s": _cpu_seconds() - self._start[1]}
+        cost = {name: round(value + self._before.get(name, 0.0), 2) for name, value in spent.items()}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {**cost, "peak_memory_mb": round(max(peak, self._before.get("peak_memory_mb", 0.0)), 1)}
+
+
+def _prepare(composed: Composed) -> Pieces:
+    """Threads, seeds and the pieces, the same for training and for evaluation."""
+    config = composed.config
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    with _quiet():
+        pieces = build(composed, seed=lambda: seed_everything(config["seed"], workers=True, verbose=False))
+        seed_everything(config["seed"], workers=True, verbose=False)
+    return pieces
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:
+        raise NeurotwinError(f"{path}: damaged, or no checkpoint ({type(error).__name__}); train anew") from error
 
 
 def _resumed(run: Run) -> int:
@@ -294,7 +343,7 @@ def _log_file(path: Path) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Lightning's advertisements and its advice about loader processes do not reach the terminal."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed", "lightning.pytorch"):
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning.*")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
@@ -20,9 +21,14 @@ from .registry import sources
 
 #: Packages that a ``_target_`` may name. A plugin's own package is added; anything else is refused.
 ALLOWED_PACKAGES = frozenset(
-    {"neurotwin", "torch", "torchmetrics", "lightning", "torch_geometric", "monai", "braindecode", "functools"}
+    {"neurotwin", "torch", "torchmetrics", "lightning", "torch_geometric", "monai", "braindecode"}
 )
 _BUILT_BY_ENGINE = {"task": {"model", "optimizer", "scheduler", "objective"}, "logger": {"folder"}}
+#: What the engine sets itself.
+_OWNED = {
+    "trainer": {"callbacks", "logger", "default_root_dir", "enable_checkpointing", "plugins"},
+    "task": {"model", "optimizer", "scheduler", "objective"},
+}
 _SPEC_FIELDS = frozenset(DataSpec.__dataclass_fields__)
 
 
@@ -60,6 +66,16 @@ def check_targets(composed: Composed) -> None:
     for group in ("datamodule", "model", "task", "trainer"):
         if "_target_" not in composed.config[group]:
             faults.append(f"{composed.where(group)}: {group} names no _target_")
+        for key in sorted(_OWNED.get(group, set()) & composed.config[group].keys()):
+            faults.append(f"{composed.where(f'{group}.{key}')}: {group}.{key} is set by neurotwin; remove it")
+    for name, node in composed.config["callbacks"].items():
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            faults.append(f"{composed.where(f'callbacks.{name}')}: callbacks.{name}={node!r} names no _target_")
+        elif str(node["_target_"]).endswith("StochasticWeightAveraging"):
+            faults.append(
+                f"{composed.where(f'callbacks.{name}')}: callbacks.{name}: StochasticWeightAveraging swaps the weights "
+                "after the last checkpoint, so it would change nothing; use EMAWeightAveraging"
+            )
     if faults:
         raise ConfigError("\n".join(faults))
 
@@ -96,11 +112,17 @@ def build(composed: Composed, seed: Callable[[], Any] = lambda: None, spec: Data
     metric = config["objective"]["metric"]
     task_class = get_target(config["task"]["_target_"])
     produced: frozenset[str] = getattr(task_class, "logged_metrics", frozenset())
-    if metric is not None and metric not in produced:
+    validated = config["trainer"].get("limit_val_batches") != 0
+    if metric is not None and not (metric in produced and metric.startswith(("train/", "val/"))):
+        produced = frozenset(name for name in produced if not name.startswith("test/"))  # never select on test data
         faults.append(
             f"{composed.where('objective.metric')}: objective.metric={metric!r} is not produced by "
             f"{task_class.__name__}; {did_you_mean(metric, produced)}"
         )
+    elif metric is not None and metric.startswith("val/") and datamodule.datasets:
+        validated = validated and bool(datamodule.val_dataloader())
+    if metric is not None and metric.startswith("val/") and not validated:
+        faults.append(f"{composed.where('objective.metric')}: objective.metric={metric!r}, but nothing is validated")
     if faults:
         raise ConfigError("\n".join(faults))
     check_device(composed)
@@ -113,7 +135,13 @@ def build(composed: Composed, seed: Callable[[], Any] = lambda: None, spec: Data
             f"{composed.where('optimizer')}: {type(model).__name__} is trained by gradient steps, "
             "but no optimizer is chosen; optimizer=adamw"
         )
+    if partials["optimizer"] is not None:
+        try:
+            partials["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{composed.where('optimizer._target_')}: optimizer cannot be built: {error}") from error
     task = _make(composed, "task", model=model, objective=metric, **partials)
+    _make(composed, "trainer", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return Pieces(datamodule, model, task)
 
 
@@ -195,14 +223,14 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
     try:
         target = get_target(path)
     except Exception as error:
-        missing = (
-            getattr(error.__cause__ or error, "name", None)
-            if isinstance(error.__cause__ or error, ImportError)
-            else None
-        )
+        cause = error.__cause__ or error
+        missing = cause.name if isinstance(cause, ImportError) else None
         if missing and not str(missing).startswith("neurotwin"):
             return [f"{where}: {key}._target_={path!r} needs the package {missing!r}: pip install {missing}"]
-        return [f"{where}: {key}._target_={path!r} does not exist; {_nearest(path)}"]
+        failed = "" if isinstance(cause, ImportError | AttributeError) else f" ({type(cause).__name__}: {cause})"
+        return [f"{where}: {key}._target_={path!r} cannot be imported{failed}; {_nearest(path)}"]
+    if not callable(target):
+        return [f"{where}: {key}._target_={path!r} is no class or function; name a callable"]
     try:
         signature = inspect.signature(target)
     except ValueError:
@@ -251,6 +279,8 @@ def _type_fault(target: Any, name: str, value: Any) -> str | None:
     except ValidationError as error:
         reasons = dict.fromkeys(detail["msg"][0].lower() + detail["msg"][1:] for detail in error.errors())
         return "; ".join(list(reasons)[:2])
+    if type(adapted) is int and type(value) in (bool, float):
+        return f"should be an integer, got {value!r}"
     if isinstance(value, str) and isinstance(adapted, int | float):
         return f"should be a number, got the string {value!r}"
     return None

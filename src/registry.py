@@ -6,6 +6,7 @@ The files are the registry. A plugin is any installed package that names itself 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,19 @@ from pathlib import Path
 
 from .errors import ConfigError, did_you_mean
 
-KINDS = ("experiment", "datamodule", "model", "task", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+log = logging.getLogger("neurotwin")
+KINDS = (
+    "experiment",
+    "datamodule",
+    "model",
+    "task",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "callbacks",
+    "logger",
+    "debug",
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,8 @@ def sources() -> list[Source]:
         try:
             path = _package_dir(point.value)
         except ConfigError as error:
-            raise ConfigError(f"plugin {point.name!r}: {error}; reinstall or uninstall it") from None
+            log.warning("plugin %r is left out: %s; reinstall or uninstall it", point.name, error)
+            continue
         found.append(Source(point.value, path / "configs", path / "experiments"))
     return found
 
@@ -73,8 +87,8 @@ def list_configs(kind: str = "experiment") -> list[Entry]:
         folder = source.experiments if kind == "experiment" else source.configs / kind
         for path in _yaml_files(folder):
             name = path.relative_to(folder).with_suffix("").as_posix()
-            if kind == "experiment" and (path.stem == "paper" or path.stem.startswith("_") or "/" not in name):
-                continue
+            if kind == "experiment" and (path.stem == "paper" or name.count("/") != 1):
+                continue  # paper/row, no deeper: a run's folder is found by its depth
             if not path.stem.startswith("_"):
                 entries.setdefault(name, Entry(kind, name, _first_comment(path), path, source.name))
     return [entries[name] for name in sorted(entries)]
@@ -115,7 +129,7 @@ def _yaml_files(folder: Path) -> Iterator[Path]:
 
 
 def _first_comment(path: Path) -> str:
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if line.startswith("#") and not line.startswith("# @package"):
                 return line.lstrip("# ").strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import multiprocessing
@@ -18,6 +19,7 @@ import numpy as np
 
 from .config import Composed, compose, get_target, load_config
 from .errors import ConfigError, NeurotwinError, did_you_mean
+from .gates import build_part
 from .registry import paper_dir
 from .run_folder import Run, read_json, runs, write_json
 from .tables import render, update_readme
@@ -98,7 +100,10 @@ def reproduce(
         wanted, folds = (wanted[:1], 1) if smoke else (wanted, row.folds)
         plan.append((row, [_jobs(row, seed, folds, extra) for seed in wanted]))
     composed = [job for _, groups in plan for group in groups for job in group]
-    done = _run_missing(composed, jobs)
+    known = _known_runs(composed[0].config["runs_dir"])
+    for _, groups in plan:
+        _same_data(groups[0][0], known.get(groups[0][0].hash))
+    done = _run_missing(composed, known, jobs)
     results = {}
     for row, groups in plan:
         complete = [[done[job.hash] for job in group] for group in groups if all(job.hash in done for job in group)]
@@ -106,9 +111,9 @@ def reproduce(
             results[row.name] = _summary(row, complete)
     expected = {"rows": results}
     layout = load_config(folder / "paper.yaml").get("tables", [])
-    known = read_json(folder / "expected.json") if (folder / "expected.json").exists() else {"rows": {}}
     if update and not smoke:
-        expected = {"rows": {**known["rows"], **results}}
+        before = read_json(folder / "expected.json")["rows"] if (folder / "expected.json").exists() else {}
+        expected = {"rows": {**before, **results}}
         write_json(folder / "expected.json", expected)
         update_readme(folder / "README.md", render(expected["rows"], layout))
     target = Path(composed[0].config["runs_dir"]).expanduser() / paper
@@ -167,6 +172,8 @@ def read_rows(path: Path) -> list[Row]:
     duplicates = [row.name for row in rows if sum(r.name == row.name for r in rows) > 1]
     if duplicates:
         raise ConfigError(f"{path}: several rows are named {duplicates[0]!r}")
+    if not rows:
+        raise ConfigError(f"{path}: has no rows")
     return rows
 
 
@@ -184,12 +191,30 @@ def _jobs(row: Row, seed: int, folds: int | None, extra: Sequence[str]) -> list[
     return [compose(row.config, [*row.overrides, f"seed={seed}", *split, *fold, *extra]) for fold in per_fold]
 
 
-def _run_missing(composed: Sequence[Composed], jobs: int) -> dict[str, Run]:
-    """Finished runs by configuration hash; what is not there yet is run, failures are logged and left out."""
+def _known_runs(runs_dir: str) -> dict[str, Run]:
+    """The newest run of each configuration hash, finished ones first."""
     known: dict[str, Run] = {}
-    for run in runs(composed[0].config["runs_dir"]):
+    for run in runs(runs_dir):
         if run.status == "finished" or run.record.get("config_hash") not in known:
             known[str(run.record.get("config_hash"))] = run
+    return known
+
+
+def _same_data(job: Composed, run: Run | None) -> None:
+    """Refuse to mix runs on different data: the configuration's hash leaves the folder of the data out."""
+    if run is None or run.status != "finished":
+        return
+    datamodule = build_part(job, "datamodule")
+    datamodule.setup("fit")
+    if (now := datamodule.fingerprint()) != run.record.get("data"):
+        raise ConfigError(
+            f"{run.path}: was trained on other data (fingerprint {run.record.get('data')}, now {now}); "
+            "set NEUROTWIN_RUNS to another folder, or remove the old runs"
+        )
+
+
+def _run_missing(composed: Sequence[Composed], known: Mapping[str, Run], jobs: int) -> dict[str, Run]:
+    """Finished runs by configuration hash; what is not there yet is run, failures are logged and left out."""
     done = {job.hash: known[job.hash] for job in composed if job.hash in known and known[job.hash].status == "finished"}
     todo = list({job.hash: job for job in composed if job.hash not in done}.values())
     log.info("%d runs are there, %d to do", len(done), len(todo))
@@ -214,11 +239,15 @@ def _execute(
                 yield job, error
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    # A worker is renewed now and then: some libraries never give back all their memory.
+    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=50)
+    try:
         futures = {pool.submit(_one, job, known.get(job.hash)): job for job in todo}
         for future in as_completed(futures):
             failure = future.exception()
             yield futures[future], failure if failure is not None else future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _one(job: Composed, previous: Run | None) -> Run:
@@ -227,9 +256,12 @@ def _one(job: Composed, previous: Run | None) -> Run:
     if previous is not None and previous.status in ("interrupted", "failed"):
         try:
             return resume(previous)
-        except NeurotwinError:
-            pass  # its data or code changed: train anew
-    return launch(job)
+        except NeurotwinError as error:
+            log.warning("%s is not resumed but trained anew: %s", previous.path.name, error)
+    try:
+        return launch(job)
+    finally:
+        gc.collect()  # trainer, task and data refer to each other
 
 
 def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
@@ -289,9 +321,11 @@ def _commit(run: Run) -> str:
 def _seeds(text: str | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(text, str):
         return tuple(text)
-    if span := re.fullmatch(r"(\d+)\.\.(\d+)", text):
-        return tuple(range(int(span.group(1)), int(span.group(2)) + 1))
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     try:
-        return tuple(int(part) for part in text.split(","))
+        seeds = range(int(span[1]), int(span[2]) + 1) if span else [int(part) for part in text.split(",")]
+        if not seeds:
+            raise ValueError
+        return tuple(seeds)
     except ValueError:
         raise ConfigError(f"--seeds {text!r}: write 0,1,2 or 0..4") from None

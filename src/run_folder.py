@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -142,6 +142,30 @@ def new_record(experiment: str, seed: int, config_hash: str, overrides: Sequence
     }
 
 
+class LockedError(NeurotwinError):
+    """Another process works in the run folder."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run folder; the lock goes with the process, however it ends.
+
+    Raises:
+        LockedError: If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: run.json's process is the only guard
+        yield
+        return
+    with (path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LockedError(f"{path.name}: another process works on this run") from None
+        yield
+
+
 def load_run(path: Path | str) -> Run:
     """Open a run by its folder, or by the folder's name (or its unique end) below the runs folder.
 
@@ -169,6 +193,8 @@ def runs(runs_dir: Path | str | None = None, experiment: str = "") -> list[Run]:
             record = read_json(file)
         except NeurotwinError:
             continue
+        if not {"experiment", "status", "started"} <= record.keys() or not isinstance(record.get("process"), dict):
+            continue  # not ours, or torn
         if str(record.get("experiment", "")).startswith(experiment):
             found.append(Run(file.parent, record))
     return sorted(found, key=lambda run: (run.record.get("started", ""), run.path.name))
@@ -235,9 +261,12 @@ def git_state() -> dict[str, Any] | None:
     """Commit of the code, and a hash of its uncommitted changes; None outside a checkout."""
     folder = Path(__file__).resolve().parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # installed inside somebody else's checkout?
         commit = _git(folder, "rev-parse", "HEAD").strip()
-        difference = _git(folder, "diff", "HEAD", "--", ".", "../configs", "../experiments")
-    except (OSError, subprocess.CalledProcessError):
+        places = [".", *(p for p in ("../configs", "../experiments") if (folder / p).is_dir())]
+        difference = _git(folder, "diff", "HEAD", "--", *places)
+        difference += _git(folder, "ls-files", "--others", "--exclude-standard", "--", *places)
+    except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "dirty": hashlib.sha256(difference.encode()).hexdigest()[:12] if difference else None}
 
@@ -249,6 +278,9 @@ def versions() -> dict[str, str]:
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
+    for point in metadata.entry_points(group="neurotwin.plugins"):
+        if point.dist is not None:
+            found[point.dist.name] = point.dist.version
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -46,7 +47,10 @@ def verdict(row: Mapping[str, Any]) -> str:
         return ""
     if row["note"]:
         return row["note"]
-    difference = row["metrics"][row["metric"]]["mean"] - row["published"]
+    ours = row["metrics"].get(row["metric"], {}).get("mean")
+    if ours is None or math.isnan(ours):
+        return "undefined"
+    difference = ours - row["published"]
     if abs(difference) <= row["tolerance"]:
         return "within tolerance"
     return "better" if (difference > 0) == (row["better"] == "higher") else "worse"
@@ -76,7 +80,7 @@ def _list(rows: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> str:
                 name,
                 "-" if published is None else f"{published:g}" + (f" ({row['source']})" if row["source"] else ""),
                 _value(ours),
-                "-" if published is None or ours is None else f"{ours['mean'] - published:+.3f}",
+                "-" if published is None or _value(ours) == "-" else f"{ours['mean'] - published:+.3f}",
                 verdict(row),
                 *[_value(row["metrics"].get(metric)) for metric in metrics],
                 f"{row['parameters']:,}" if row["parameters"] else "-",
@@ -107,7 +111,7 @@ def _pivot(rows: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any]) -> s
 
 
 def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None or metric["mean"] is None:  # undefined, such as a mean over no subject
+    if metric is None or metric["mean"] is None or math.isnan(metric["mean"]):  # such as a mean over no subject
         return "-"
     spread = f" ± {metric['sd']:.3f}" if metric["sd"] is not None else ""
     return f"{metric['mean']:.3f}{spread} ({metric['n']})"

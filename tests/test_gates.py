@@ -27,13 +27,30 @@ FAULTS = {
     "model.n_times=12": "model.n_times=12 contradicts the data, where it is 64 (",
     "model.hidden=${nope}": "Interpolation key 'nope' not found full_key: model.hidden",
     "model._target_=os.system": "model._target_='os.system' is outside the allowed packages",
-    "model._target_=neurotwin_example.TinyNett": "does not exist; did you mean 'neurotwin_example.TinyNet'?",
+    "model._target_=neurotwin_example.TinyNett": "cannot be imported; did you mean 'neurotwin_example.TinyNet'?",
     "model._target_=monai.networks.nets.UNett": "monai",
     "datamodule.fold=9": "command line: datamodule.fold=9 is out of range: folds=4, choose 0 to 3",
     "datamodule.folds=1": "datamodule.folds=1: a split needs at least 2 folds",
     "datamodule.batch_size=0": "datamodule.batch_size=0: must be at least 1",
     "trainer.max_epoch=3": "trainer.max_epoch is no argument of Trainer; did you mean 'max_epochs'?",
     "trainer.accelerator=gpux": "trainer.accelerator='gpux': did you mean 'gpu'?",
+    "trainer.strategy=ddpp": "strategy='ddpp'",
+    "trainer.profiler=simpel": "it can only be one of ['simple'",
+    "trainer.callbacks=3": "trainer.callbacks is set by neurotwin; remove it",
+    "trainer.limit_val_batches=0": "objective.metric='val/loss', but nothing is validated",
+    "optimizer.lr=-1": "optimizer cannot be built: Invalid learning rate: -1",
+    "callbacks.x=3": "callbacks.x=3 names no _target_",
+    "callbacks.x._target_=lightning.pytorch.callbacks.StochasticWeightAveraging": "use EMAWeightAveraging",
+    "objective.metric=test/loss": "objective.metric='test/loss' is not produced by Regression",
+    "experiments=mallick2024/demo": "'experiments' cannot be overridden",
+    "hydra.searchpath=[x]": "'hydra.searchpath' cannot be overridden",
+    "seed=-1": "seed=-1: must lie between 0 and 4294967295",
+    "threads=0": "threads=0: must lie between 1 and 4096",
+    "model.hidden=true": "should be an integer, got True",
+    "model.hidden=1e1": "should be an integer, got 10.0",
+    "model=null": "Config group override must be a string or a list",
+    "=3": "command line",
+    "model._target_=neurotwin.models": "is no class or function",
     "trainer.accelerator=tpu": "this machine has none; choose trainer=cpu",
     "seed=[1": "no viable alternative at input '[1'",
     "seed=1,2": "for a sweep add -m, for a list write key=[a,b]",
@@ -56,6 +73,7 @@ YAML_FAULTS = {
     "seed: abc": "experiments/mine/row.yaml: seed: value 'abc' of type 'str' could not be converted to Integer",
     "model: {hiden: 3}": "row.yaml: model.hiden is no argument of TinyNet; did you mean 'hidden'?",
     "trainer: {max_epoch: 3}": "row.yaml: trainer.max_epoch is no argument of Trainer; did you mean 'max_epochs'?",
+    "seed:\t1": "a YAML file cannot be read",
     "objective: {metric: val/acc}": "row.yaml: objective.metric='val/acc' is not produced by Regression",
 }
 
@@ -114,3 +132,19 @@ def test_show_names_the_file_of_each_value(example, run_root, capsys):
     assert lines["trainer.precision"].endswith("# configs/trainer/default.yaml")
     assert lines["datamodule.n"].endswith("/configs/datamodule/tones.yaml")
     assert lines["seed"].endswith("# configs/train.yaml")
+
+
+def test_a_plugin_that_is_gone_is_left_out(example, run_root, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "site" / "gone-0.1.dist-info"
+    gone.mkdir(parents=True)
+    (gone / "METADATA").write_text("Metadata-Version: 2.1\nName: gone\nVersion: 0.1\n")
+    (gone / "entry_points.txt").write_text("[neurotwin.plugins]\ngone = gone_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert main(["check", "example/tones"]) == 0
+
+
+@pytest.mark.parametrize("value", ["a b", "null", "1e3", "C:\\x", "it's", "ü", "a,b", ""])
+def test_strings_of_the_python_api_arrive_unchanged(value, example, run_root):
+    from neurotwin.config import compose
+
+    assert compose("example/tones", {"model.note": value}).config["model"]["note"] == value

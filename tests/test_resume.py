@@ -14,6 +14,7 @@ from neurotwin.cli import main
 
 EPOCHS = 5
 SETTINGS = [f"trainer.max_epochs={EPOCHS}", "trainer.accelerator=cpu", "model.dropout=0.3"]
+PLATEAU = ["scheduler=plateau", "scheduler.patience=0", "objective.mode=max"]
 # Kills the process at a given optimiser step of a given epoch, once.
 KILLER = """
 import os, signal, sys
@@ -31,8 +32,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def finish(run_root, workers):
-    assert main(["train", "example/tones", *SETTINGS, f"datamodule.num_workers={workers}"]) == 0
+def finish(run_root, extra):
+    assert main(["train", "example/tones", *SETTINGS, *extra]) == 0
     return runs(run_root)[-1]
 
 
@@ -44,15 +45,22 @@ def assert_identical(one, other):
         assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(
-    ("sig", "epoch", "batch"), [("SIGKILL", 0, 1), ("SIGKILL", 2, 3), ("SIGTERM", 3, 0), ("SIGINT", 1, 2)]
+    ("sig", "epoch", "batch", "extra"),
+    [
+        ("SIGKILL", 0, 1, []),
+        ("SIGKILL", 2, 3, ["datamodule.num_workers=2"]),
+        ("SIGKILL", 3, 2, ["scheduler=one_cycle"]),
+        ("SIGKILL", 3, 2, ["scheduler=one_cycle", "datamodule.num_workers=2"]),
+        ("SIGKILL", 2, 0, PLATEAU),
+        ("SIGKILL", 2, 0, ["scheduler=cosine", "trainer.accumulate_grad_batches=4"]),
+        ("SIGTERM", 3, 0, []),
+        ("SIGINT", 1, 2, ["trainer.check_val_every_n_epoch=2", "objective.metric=train/loss"]),
+    ],
 )
-def test_killed_and_resumed_run_is_bit_identical(example, run_root, sig, epoch, batch, workers):
-    if workers and sig != "SIGKILL":
-        pytest.skip("loader processes change nothing for the other signals")
+def test_killed_and_resumed_run_is_bit_identical(example, run_root, sig, epoch, batch, extra):
     code = KILLER.format(epoch=epoch, batch=batch, signal=int(getattr(signal, sig)))
-    arguments = ["train", "example/tones", *SETTINGS, f"datamodule.num_workers={workers}"]
+    arguments = ["train", "example/tones", *SETTINGS, *extra]
     child = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120)
     assert child.returncode == {"SIGKILL": -9, "SIGTERM": 143, "SIGINT": 130}[sig]
     assert "Traceback" not in child.stderr
@@ -63,7 +71,7 @@ def test_killed_and_resumed_run_is_bit_identical(example, run_root, sig, epoch, 
     resumed = load_run(broken.path)
     assert resumed.status == "finished"
     assert resumed.record["resumed"] == 1
-    assert_identical(resumed, finish(run_root, workers))
+    assert_identical(resumed, finish(run_root, extra))
 
 
 def test_early_stopped_run_killed_in_the_test_phase_does_not_train_on(example, run_root):
@@ -131,3 +139,44 @@ def test_stale_heartbeat_from_another_host_counts_as_interrupted(example, run_ro
     old = time.time() - STALE_S - 1
     os.utime(run.path / "run.json", (old, old))
     assert run.status == "interrupted"
+
+
+def test_a_moved_run_keeps_its_best_checkpoint(example, run_root, tmp_path):
+    # One epoch less than asked for, then moved: what was best must stay best though later epochs are worse.
+    settings = ["trainer.max_epochs=4", "optimizer.lr=0.01"]
+    assert main(["train", "example/tones", *settings]) == 0
+    run = runs(run_root)[-1]
+    moved = tmp_path / "elsewhere" / "a" / "b" / run.path.name
+    moved.parent.mkdir(parents=True)
+    run.path.rename(moved)
+    config = (moved / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(config.replace("max_epochs: 4", "max_epochs: 5").replace("lr: 0.01", "lr: 10.0"))
+    broken = load_run(moved)
+    state = torch.load(moved / "checkpoints" / "last.ckpt", weights_only=True)
+    state["optimizer_states"][0]["param_groups"][0]["lr"] = 10.0
+    torch.save(state, moved / "checkpoints" / "last.ckpt")
+    broken.update(status="interrupted")
+    before = broken.record["objective"]["value"]
+    assert main(["resume", str(moved)]) == 0
+    assert load_run(moved).record["objective"]["value"] == pytest.approx(before)
+
+
+def test_two_resumes_at_once_are_refused(example, run_root, capsys):
+    from neurotwin.run_folder import locked
+
+    assert main(["train", "example/tones", "trainer.max_epochs=1"]) == 0
+    run = runs(run_root)[-1]
+    run.update(status="interrupted")
+    with locked(run.path):
+        assert main(["resume", str(run.path)]) == 2
+    assert "another process works on this run" in capsys.readouterr().err
+    assert load_run(run.path).status == "interrupted"
+
+
+def test_damaged_checkpoint_is_named(example, run_root, capsys):
+    assert main(["train", "example/tones", "trainer.max_epochs=1"]) == 0
+    run = runs(run_root)[-1]
+    run.update(status="interrupted")
+    (run.path / "checkpoints" / "last.ckpt").write_bytes(b"torn")
+    assert main(["resume", str(run.path)]) == 2
+    assert "last.ckpt: damaged, or no checkpoint" in capsys.readouterr().err

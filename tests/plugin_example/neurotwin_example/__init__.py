@@ -25,7 +25,7 @@ class Tones(BaseDataModule):
         signal = torch.sin(time * (1 + 3 * target)) + self.noise * torch.randn(self.n, self.n_times, generator=draw)
         items = [{"signal": signal[i : i + 1], "target": target[i], "window": i} for i in range(self.n)]
         parts = [[item for item in items if (item["window"] + self.fold) % self.folds == k] for k in range(self.folds)]
-        self.datasets = {"test": parts[0], "val": parts[1], "train": sum(parts[2:], [])}
+        self.datasets = {"test": parts[0], "val": parts[1], "train": [x for part in parts[2:] for x in part]}
 
     def fingerprint(self):
         return digest(self.n, self.n_times, self.noise, self.fold, self.split_seed)
