@@ -12,7 +12,6 @@ import argparse
 import inspect
 import json
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import torch
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec, FittedModel
 from neurotwin.datamodules.windows import Normaliser
+from neurotwin.run_folder import cpu_name
 from neurotwin.tasks.streaming import StreamingDetector, milliseconds_per_window, one_thread
 
 MODELS = ("seizure_net", "spectral_logreg", "spectral_forest", "minirocket_ridge", "montage_ensemble")
@@ -74,14 +74,6 @@ def measure(model, steps):
     }
 
 
-def device():
-    """Name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=MODELS, help="names as `neurotwin list model` prints them")
@@ -90,7 +82,7 @@ def main():
     options = parser.parse_args()
     rows = {name: measure(build(name), options.steps) for name in options.models}
     setting = {"channels": SPEC.n_channels, "sampling_rate_hz": SPEC.sampling_rate_hz, "window_s": WINDOW_S}
-    setting |= {"step_s": STEP_S, "steps": options.steps, "threads": 1, "device": device(), "torch": torch.__version__}
+    setting |= {"step_s": STEP_S, "steps": options.steps, "threads": 1, "device": cpu_name(), "torch": torch.__version__}
     setting |= {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}  # other work on the machine
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"setting": setting, "models": rows}, indent=2) + "\n")

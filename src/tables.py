@@ -113,8 +113,10 @@ def _pivot(rows: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any]) -> s
 def _value(metric: Mapping[str, Any] | None) -> str:
     if metric is None or metric["mean"] is None or math.isnan(metric["mean"]):  # such as a mean over no subject
         return "-"
-    spread = f" ± {metric['sd']:.3f}" if metric["sd"] is not None else ""
-    return f"{metric['mean']:.3f}{spread} ({metric['n']})"
+    mean, sd = metric["mean"], metric["sd"]
+    digits = 3 if mean == 0 or abs(mean) >= 0.1 else 2 - math.floor(math.log10(abs(mean)))  # three significant ones
+    spread = "" if sd is None else f" ± {sd:.{digits}f}"
+    return f"{mean:.{digits}f}{spread} ({metric['n']})"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
