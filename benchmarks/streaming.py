@@ -82,7 +82,8 @@ def main():
     options = parser.parse_args()
     rows = {name: measure(build(name), options.steps) for name in options.models}
     setting = {"channels": SPEC.n_channels, "sampling_rate_hz": SPEC.sampling_rate_hz, "window_s": WINDOW_S}
-    setting |= {"step_s": STEP_S, "steps": options.steps, "threads": 1, "device": cpu_name(), "torch": torch.__version__}
+    setting |= {"step_s": STEP_S, "steps": options.steps, "threads": 1}
+    setting |= {"device": cpu_name(), "torch": torch.__version__}
     setting |= {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}  # other work on the machine
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"setting": setting, "models": rows}, indent=2) + "\n")

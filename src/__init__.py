@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-#: Public functions and where they live; resolved on first use so that ``import neurotwin`` stays light. A module may not
+#: Public functions and where they live; resolved on first use so that ``import neurotwin`` stays light. No module may
 #: bear the name of a function here: importing it would put the module in the function's place.
 _LAZY = {
     "train": ".engine",
