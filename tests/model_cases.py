@@ -17,11 +17,13 @@ BANANA = (  # tells left from right, which some models use
     *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
 )
 ATLAS = DataSpec(n_nodes=20)
+CIRCUIT = DataSpec(n_nodes=2, n_times=20, sampling_rate_hz=10_000.0)
 SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
 
 #: Model to the data that it is made for; a new file in configs/model needs a line here.
 SPECS = {
     "seizure_net": BONN,
+    "spectrum_net": BONN_LONG,
     "spectral_logreg": BONN_LONG,
     "spectral_forest": SCALP,
     "minirocket_ridge": BONN_LONG,
@@ -35,6 +37,7 @@ SPECS = {
     "fc_edge_ols": ATLAS,
     "fc_edge_ridge": ATLAS,
     "montage_ensemble": SCALP,
+    "rmm": CIRCUIT,
 }
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 
@@ -56,9 +59,15 @@ def table() -> str:
         model = build(entry.name, spec)
         count = sum(p.numel() for p in model.parameters())
         how, size = ("closed form", "-") if isinstance(model, FittedModel) else ("gradient", f"{count:,}")
-        shape = f"{spec.n_nodes} regions" if spec.n_channels is None else f"{spec.n_channels} x {spec.n_times} samples"
-        lines.append(f"| `{entry.name}` | {entry.description} | {shape} | {how} | {size} |")
+        lines.append(f"| `{entry.name}` | {entry.description} | {shape(spec)} | {how} | {size} |")
     return "\n".join(lines) + "\n"
+
+
+def shape(spec: DataSpec) -> str:
+    """What goes in, in words."""
+    if spec.n_channels is not None:
+        return f"{spec.n_channels} x {spec.n_times} samples"
+    return f"{spec.n_nodes} regions" if spec.sampling_rate_hz is None else f"{spec.n_nodes} neurons"
 
 
 if __name__ == "__main__":

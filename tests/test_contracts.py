@@ -8,7 +8,15 @@ import pytest
 import torch
 from model_cases import SPECS, TABLE, build, table
 from neurotwin.config import compose, compose_part, instantiate
-from neurotwin.contracts import ConnectivityBatch, DataModule, DataSpec, EEGBatch, FittedModel
+from neurotwin.contracts import (
+    CircuitBatch,
+    ConnectivityBatch,
+    DataModule,
+    DataSpec,
+    DynamicsModel,
+    EEGBatch,
+    FittedModel,
+)
 from neurotwin.gates import check_targets
 from neurotwin.registry import list_configs
 from torch.nn.functional import cross_entropy, mse_loss
@@ -22,10 +30,12 @@ EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.sourc
 #: Simulated sets are made small, real formats are written in miniature by ``fixtures.make_<name>``.
 SIMULATED = {
     "simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"],
+    "half_center": ["n_trials=2", "folds=2", "fold=0", "seconds=0.6", "drop_s=0.1", "segment_s=0.2"],
     "simulated_fc": ["n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"],
 }
 TASK_CASES = {
     "seizure_detection": ("mallick2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]),
+    "circuit": ("burghi2025/tf", ["optimizer.lr=1e-2", *(f"datamodule.{o}" for o in SIMULATED["half_center"])]),
     "connectivity": ("acker2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_fc"]]),
 }
 
@@ -88,7 +98,16 @@ def check_connectivity(batch, spec):
         assert (matrix.diagonal(dim1=1, dim2=2) == 0).all()
 
 
-BATCHES = {EEGBatch: check_eeg, ConnectivityBatch: check_connectivity}
+def check_circuit(batch, spec):
+    steps = batch.current.shape[1]
+    assert batch.voltage.shape[1:] == (steps + 1, spec.n_nodes)
+    assert batch.current.shape == batch.synaptic.shape
+    assert batch.voltage.dtype == batch.current.dtype == torch.float32
+    assert torch.isfinite(batch.voltage).all()
+    assert torch.isfinite(batch.current).all()
+
+
+BATCHES = {CircuitBatch: check_circuit, EEGBatch: check_eeg, ConnectivityBatch: check_connectivity}
 
 
 def test_datamodule_spec_matches_a_batch(case):
@@ -133,10 +152,20 @@ def test_datamodule_survives_loader_processes(case):
 def sample(spec, n=4):
     """Inputs and targets as the data of ``spec`` give them."""
     torch.manual_seed(0)
+    if spec.sampling_rate_hz is not None and spec.n_channels is None:
+        return torch.randn(n, spec.n_times, spec.n_nodes), -50 + torch.randn(n, spec.n_times, spec.n_nodes)
     if spec.n_channels is None:
         matrices = [torch.corrcoef(torch.randn(spec.n_nodes, 30)).fill_diagonal_(0) for _ in range(2 * n)]
         return torch.stack(matrices[:n]), torch.stack(matrices[n:])
     return torch.randn(n, spec.n_channels, spec.n_times), torch.arange(n) % spec.n_outputs
+
+
+def run(model, signal):
+    """Output of a model; of a circuit, its voltages under the injected currents ``signal``."""
+    if not isinstance(model, DynamicsModel):
+        return model(signal)
+    hidden = torch.zeros(len(signal), sum(model.hidden_sizes))
+    return model.rollout(torch.full_like(signal[:, 0], -50.0), hidden, signal)[0]
 
 
 def loss(output, target):
@@ -152,22 +181,22 @@ def test_model_maps_inputs_to_outputs_and_round_trips(name):
     signal, target = sample(spec)
     model.eval()
     with torch.no_grad():
-        logits = model(signal)
+        logits = run(model, signal)
     assert logits.shape == (target.shape if target.is_floating_point() else (4, spec.n_outputs))
     assert torch.isfinite(logits).all()
     twin = build(name, spec).eval()
     twin.load_state_dict(model.state_dict())
     clone = pickle.loads(pickle.dumps(model))
     with torch.no_grad():
-        torch.testing.assert_close(twin(signal), logits)
-        torch.testing.assert_close(clone(signal), logits)
+        torch.testing.assert_close(run(twin, signal), logits)
+        torch.testing.assert_close(run(clone, signal), logits)
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if not isinstance(build(name, SPECS[name]), FittedModel)])
 def test_gradients_reach_every_parameter(name):
     model = build(name, SPECS[name]).train()
     signal, target = sample(SPECS[name], 8)
-    loss(model(signal), target).backward()
+    loss(run(model, signal), target).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 

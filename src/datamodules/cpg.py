@@ -104,6 +104,10 @@ class CPGDataModule(BaseDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read, filter and cut; once."""
+        self.datasets = {name: _Stretches(self, rows) for name, rows in self.split(self.fold).items()}
+
+    def _read(self) -> None:
+        """What the split depends on; loaded when it is first asked for."""
         if not self.recordings:
             self.recordings = [low_passed(trial, self.low_pass_hz) for trial in self.load()]
             self._check()
@@ -111,8 +115,6 @@ class CPGDataModule(BaseDataModule):
             shots = self._shots()
             self._n_shots = len(shots)
             self.stretches = np.array(shots + self._segments(), np.int64)
-        parts = self.split(self.fold)
-        self.datasets = {name: _Stretches(self, rows) for name, rows in parts.items()}
 
     def _check(self) -> None:
         nodes = {trial.n_nodes for trial in self.recordings}
@@ -163,6 +165,7 @@ class CPGDataModule(BaseDataModule):
 
     def split(self, fold: int) -> dict[str, NDArray[np.int64]]:
         """Rows of ``stretches`` that train, validate and test."""
+        self._read()
         trial, first, steps = self.stretches[: self._n_shots].T
         found: dict[str, NDArray[np.int64]] = {}
         for part, blocks in self.blocks(fold).items():
@@ -208,14 +211,17 @@ class CPGDataModule(BaseDataModule):
         assert isinstance(stretches, _Stretches)
         # Segments run side by side, trimmed to the shortest: a free run cannot be split, so this is what saves time.
         size = self.batch_size if stage == "train" else len(stretches)
-        order = torch.utils.data.RandomSampler(stretches) if shuffle else torch.utils.data.SequentialSampler(stretches)
-        batches = torch.utils.data.BatchSampler(order, size, drop_last=False)
-        # The dataset takes a whole batch of indices at once: a thousand short shots are gathered in one indexing.
-        return DataLoader(stretches, sampler=batches, batch_size=None, num_workers=self.num_workers)
+        return DataLoader(
+            stretches, batch_size=size, shuffle=shuffle, num_workers=self.num_workers, collate_fn=_as_it_is
+        )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 class _Stretches(Dataset[CircuitBatch]):
-    """Batches of stretches; indexed by a list of positions in ``rows``, all of one length."""
+    """Stretches of all trials; a batch is gathered in one indexing, a thousand short shots at once."""
 
     def __init__(self, datamodule: CPGDataModule, rows: NDArray[np.int64]):
         trials = datamodule.recordings
@@ -231,7 +237,11 @@ class _Stretches(Dataset[CircuitBatch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, positions: list[int]) -> CircuitBatch:
+    def __getitem__(self, position: int) -> CircuitBatch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: list[int]) -> CircuitBatch:
+        """What the loader calls with the positions of a batch."""
         steps = int(self.steps[positions].min())
         at = self.first[positions, None] + torch.arange(steps + 1)
         voltage, current, synaptic = (s[a] for s, a in zip(self.signals, (at, at[:, :-1], at[:, :-1]), strict=True))

@@ -55,6 +55,8 @@ class RMM(nn.Module):
         synaptic_hidden: Hidden units of a synapse; ``None``: the paper's, (10, 10, 10) lumped, (20,) mechanistic.
         reversal_mv: Of a mechanistic synapse, mV; fixed.
         normalisation: ``minmax`` (the paper's) or ``whiten``, which trains about 35 times faster.
+        whitening_floor: Added to the variance of each principal component (z-scored inputs). Smaller ones are noise in
+            a recording, and amplifying them makes free runs leave the data for good.
         start: ``paper``, or ``small``: leak 0.02, inverse capacitance 1 and small weights, so that an untrained model
             is a slow leaky membrane.
         trainable_filters: Whether the filters' poles are learned.
@@ -75,6 +77,7 @@ class RMM(nn.Module):
         synaptic_hidden: Sequence[int] | None = None,
         reversal_mv: float = -80.0,
         normalisation: str = "minmax",
+        whitening_floor: float = 1e-4,
         start: str = "paper",
         trainable_filters: bool = False,
         backend: str = "auto",
@@ -88,12 +91,8 @@ class RMM(nn.Module):
         ):
             if value not in choices:
                 raise ConfigError(f"model.{name}={value!r}: {did_you_mean(str(value), choices)}")
-        self.n_nodes, self.dt_ms, self.backend, self.normalisation = (
-            n_nodes,
-            1e3 / sampling_rate_hz,
-            backend,
-            normalisation,
-        )
+        self.n_nodes, self.dt_ms, self.backend = n_nodes, 1e3 / sampling_rate_hz, backend
+        self.normalisation, self.whitening_floor = normalisation, whitening_floor
         scale = 1.0 if start == "paper" else 0.2
         leak, inverse_c = torch.empty(n_nodes).uniform_(0.25, 0.75), torch.rand(n_nodes).clamp_min(1e-2)
         if start == "small":
@@ -193,7 +192,8 @@ class RMM(nn.Module):
         """
         for current, states in zip(self.terms, hidden.split(self.hidden_sizes, dim=1), strict=True):
             if not isinstance(current, MechanisticSynapse):
-                current.fit_inputs(torch.cat([voltage[:, current.target, None], states], dim=1), self.normalisation)
+                inputs = torch.cat([voltage[:, current.target, None], states], dim=1)
+                current.fit_inputs(inputs, self.normalisation, self.whitening_floor)
 
     def current(self, voltage: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """Currents out of each neuron, ``(batch, node)`` each, nA: ``leak``, ``intrinsic`` and ``synaptic``.

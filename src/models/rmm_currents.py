@@ -135,13 +135,14 @@ class Current(nn.Module):
         return torch.stack([part.layer().weight.square().sum() for part in self.chain]).sum()
 
     @torch.no_grad()
-    def fit_inputs(self, inputs: Tensor, how: str) -> None:
+    def fit_inputs(self, inputs: Tensor, how: str, floor: float = 1e-4) -> None:
         """Set the normalisation from training data.
 
         Args:
             inputs: Rows as the network sees them, ``(sample, input)``.
             how: ``minmax`` to [-1, 1] as in the paper, or ``whiten``: principal components of the z-scored inputs,
                 which filters of neighbouring time constants make nearly collinear, each to unit variance.
+            floor: Added to the variance of each component in whitening.
         """
         x = inputs.double()
         if how == "minmax":
@@ -151,7 +152,7 @@ class Current(nn.Module):
             centre, deviation = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6)
             z = (x - centre) / deviation
             eigenvalues, vectors = torch.linalg.eigh(z.T @ z / len(z))
-            transform = (vectors / torch.sqrt(eigenvalues.clamp_min(0) + 1e-6)).T / deviation
+            transform = (vectors / torch.sqrt(eigenvalues.clamp_min(0) + floor)).T / deviation
         self.centre.copy_(centre)
         self.transform.copy_(transform)
 

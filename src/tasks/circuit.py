@@ -112,8 +112,11 @@ class Circuit(BaseTask):
             self.states = ShotStates(voltage, self._table[train], self.dynamics.hidden_scale)
 
     def on_train_epoch_start(self) -> None:
-        """Tell the strategy how far training is."""
+        """Tell the strategy how far training is; forget the optimiser's moments where teacher forcing ends."""
         done = self.current_epoch - self.teacher_epochs
+        if done == 0 and self.teacher_epochs:
+            # Shooting has gradients a hundred times larger: with the moments of teacher forcing its first steps leap.
+            self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
         if done >= 0:
             self.strategy.start_epoch(done, (self.trainer.max_epochs or 1) - self.teacher_epochs)
 

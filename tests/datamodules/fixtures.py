@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from edfio import Edf, EdfSignal, Recording
-from neurotwin.contracts import Event
+from neurotwin.contracts import CircuitRecording, Event
 from neurotwin.datamodules.formats.bonn_text import N_SAMPLES, SETS
 from neurotwin.datamodules.formats.montage import COMMON_AVERAGE, DOUBLE_BANANA
 from neurotwin.datamodules.formats.szcore_tsv import write_szcore_tsv
+from neurotwin.simulators.half_center import write_mat
 
 #: Channels of a usual CHB-MIT file: T8-P8 stands twice.
 CHBMIT_CHANNELS = (
@@ -130,6 +131,15 @@ def write_1d(path: Path, series: np.ndarray) -> Path:
     header = "\t".join(f"#{k}" for k in range(1, series.shape[1] + 1))
     np.savetxt(path, series, fmt="%.6f", delimiter="\t", header=header, comments="")
     return path
+
+
+def make_cpg(folder: Path, trials: int = 3, samples: int = 6000) -> dict[str, Any]:
+    """Trials of two noisy neurons in the authors' MATLAB layout."""
+    for number in range(trials):
+        voltage, current, synaptic = (noise(2, samples, seed=10 * number + k, scale_uv=1.0) for k in range(3))
+        trial = CircuitRecording("", 10_000.0, voltage.T - 50, current.T, synaptic.T)
+        write_mat(folder / f"rtxi_data_Trial{number}.mat", trial)
+    return {"root": str(folder), "folds": 3, "fold": 0, "drop_s": 0.05, "segment_s": 0.1}
 
 
 def encode_clip(signal: np.ndarray) -> np.ndarray:
