@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:  # overrides after a flag: argparse does not mix them with positionals by itself
         options.overrides += rest
-    _log_to_terminal()
+    handler = _log_to_terminal()
     show_traceback = getattr(options, "traceback", False)
     try:
         return options.verb(options) or 0
@@ -48,16 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"neurotwin: {type(error).__name__}: {error}\n(--traceback shows where)", file=sys.stderr)
         return 1
+    finally:
+        logging.getLogger("neurotwin").removeHandler(handler)
 
 
-def _log_to_terminal() -> None:
+def _log_to_terminal() -> logging.Handler:
     """Progress goes to stderr, so that results can be piped."""
-    logger = logging.getLogger("neurotwin")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    logger, handler = logging.getLogger("neurotwin"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    return handler
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -50,7 +50,7 @@ def test_debug_runs_two_batches(example, run_root):
 
 def test_multirun_trains_every_combination_and_survives_a_failing_job(example, run_root, capsys):
     arguments = ["train", "example/tones", "trainer.max_epochs=1", "-m", "seed=0,1", "optimizer.lr=0.01,1e30"]
-    assert main(arguments) == 0
+    assert main(arguments) == 1
     assert sorted(run.status for run in neurotwin.runs(run_root)) == ["failed", "failed", "finished", "finished"]
     failed = next(run for run in neurotwin.runs(run_root) if run.status == "failed")
     assert "the loss is" in failed.record["error"]

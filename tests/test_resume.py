@@ -28,6 +28,7 @@ class Killer(own.Heartbeat):
             os.kill(os.getpid(), {signal})
 
 own.Heartbeat = Killer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits "ignore"
 sys.exit(main(sys.argv[1:]))
 """
 
