@@ -54,7 +54,7 @@ def table() -> str:
     """Markdown: name, description, input, trainable parameters."""
     lines = ["# Models", "", "Written by `python tests/model_cases.py`.", ""]
     lines += ["| model | what | input | trained by | parameters |", "| --- | --- | --- | --- | ---: |"]
-    for entry in list_configs("model"):
+    for entry in (entry for entry in list_configs("model") if entry.source == "neurotwin"):
         spec = SPECS[entry.name]
         model = build(entry.name, spec)
         count = sum(p.numel() for p in model.parameters())
