@@ -148,3 +148,17 @@ def test_strings_of_the_python_api_arrive_unchanged(value, example, run_root):
     from neurotwin.config import compose
 
     assert compose("example/tones", {"model.note": value}).config["model"]["note"] == value
+
+
+def test_missing_data_say_where_they_are_published_and_how_they_must_lie(run_root, tmp_path, capsys):
+    assert main(["check", "mallick2024/bonn_baseline", f"data_root={tmp_path}/nowhere"]) == 2
+    message = capsys.readouterr().err
+    assert f"no data at {tmp_path}/nowhere/eeg/bonn" in message
+    for part in (
+        "Andrzejak et al. 2001",
+        "https://",
+        "Z/Z001.txt",
+        "set NEUROTWIN_DATA or pass datamodule.root=FOLDER",
+    ):
+        assert part in message
+    assert "Traceback" not in message

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import tomllib
 
-import pytest
 from conftest import EXAMPLE, ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -39,7 +38,6 @@ def test_plugin_example_is_under_eighty_lines():
     assert sum(bool(line.strip()) for path in files for line in path.read_text().splitlines()) < 80
 
 
-@pytest.mark.slow
 def test_wheel_in_a_clean_environment(tmp_path):
     """The wheel alone, outside the checkout, lists, shows and checks an experiment."""
     subprocess.run(
