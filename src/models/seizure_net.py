@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .windows import require_window
 
 
 class SeizureUnit(nn.Module):
@@ -160,11 +161,7 @@ class SeizureNet(nn.Module):
         Returns:
             Logits, ``(batch, n_outputs)``.
         """
-        if x.shape[1:] != (self.n_channels, self.n_times):
-            raise ConfigError(
-                f"SeizureNet: got windows of {tuple(x.shape[1:])} (channel, time), built for "
-                f"({self.n_channels}, {self.n_times}); cut windows of that length or build the model anew"
-            )
+        require_window("SeizureNet", x, self.n_channels, self.n_times)
         logits: Tensor = self.dense(self.units(x))
         return logits
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import ConfigError
+from .windows import require_window
 
 #: Wide bands in which bursts are measured, Hz: the clinical ones, and two above the pass band of most amplifiers.
 BURST_BANDS_HZ = (0.4, 2.0, 4.0, 8.0, 13.0, 20.0, 30.0, 42.0, 60.0, 87.0)
@@ -188,11 +189,7 @@ class SpectrumNet(nn.Module):
         Returns:
             Logits, ``(batch, n_outputs)``.
         """
-        if x.shape[1:] != (self.n_channels, self.n_times):
-            raise ConfigError(
-                f"SpectrumNet: got windows of {tuple(x.shape[1:])} (channel, time), built for "
-                f"({self.n_channels}, {self.n_times}); cut windows of that length or build the model anew"
-            )
+        require_window("SpectrumNet", x, self.n_channels, self.n_times)
         if self.training and self.shortest < self.n_times:
             x = random_crop(x, self.shortest)
         features = self.features(x.flatten(0, 1)).view(len(x), -1)
