@@ -91,7 +91,8 @@ def reproduce(
         ConfigError: Before anything runs, if a row cannot be composed.
     """
     folder = paper_dir(paper)
-    chosen = select(read_rows(folder / "paper.yaml"), rows)
+    every = read_rows(folder / "paper.yaml")
+    chosen = select(every, rows)
     extra = ["figures=false", *(["debug=fast"] if smoke else [])]
     extra += [f"runs_dir={runs_dir}"] if runs_dir else []
     plan: list[tuple[Row, list[list[Composed]]]] = []
@@ -113,7 +114,8 @@ def reproduce(
     layout = load_config(folder / "paper.yaml").get("tables", [])
     if update and not smoke:
         before = read_json(folder / "expected.json")["rows"] if (folder / "expected.json").exists() else {}
-        expected = {"rows": {**before, **results}}
+        merged = {**before, **results}  # in the order of paper.yaml; rows that are no longer there go
+        expected = {"rows": {row.name: merged[row.name] for row in every if row.name in merged}}
         write_json(folder / "expected.json", expected)
         update_readme(folder / "README.md", render(expected["rows"], layout))
     target = Path(composed[0].config["runs_dir"]).expanduser() / paper
