@@ -237,7 +237,7 @@ def _fit_and_test(
 def _test(trainer: Trainer, pieces: Pieces, loader: Any = None) -> dict[str, float]:
     """The averages that the task logs, then the scores of its pooled predictions, in this order."""
     given = {"datamodule": pieces.datamodule} if loader is None else {"dataloaders": loader}
-    logged = trainer.test(pieces.task, **given, verbose=False)
+    logged = trainer.test(pieces.task, **given, verbose=False, weights_only=True)
     scores = pieces.task.score(pieces.task.predictions) if pieces.task.predictions else {}
     averages = {name: float(value) for name, value in (logged[0] if logged else {}).items()}
     return {**averages, **{f"test/{name}": float(value) for name, value in scores.items()}}
