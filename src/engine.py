@@ -222,7 +222,7 @@ def _fit_and_test(
         _read_checkpoint(last)  # a damaged one is better named here than in the middle of Lightning
     trainer.fit(pieces.task, datamodule=pieces.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     if not last.exists():  # a model fitted in closed form takes no optimiser step, for which Lightning saves nothing
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(last, weights_only=False)
     if leader and best is not None and best.best_model_score is not None:
         run.update(objective={"metric": metric, "value": float(best.best_model_score)})
     _load_weights(pieces, run.checkpoint(config["checkpoint"]))
