@@ -172,10 +172,10 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
             if leader:
                 run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
             metrics = _fit_and_test(composed, pieces, run, leader, lambda: run.update(cost=meter.read()))
-        if leader:
-            write_json(run.path / "metrics.json", metrics)
-            run.__dict__.pop("metrics", None)
-            run.update(status="finished", ended=now(), cost=meter.read())
+            if leader:  # still under the lock: who takes it next must find the run finished
+                write_json(run.path / "metrics.json", metrics)
+                run.__dict__.pop("metrics", None)
+                run.update(status="finished", ended=now(), cost=meter.read())
     except LockedError:
         raise
     except BaseException as error:

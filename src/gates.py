@@ -23,11 +23,11 @@ from .registry import sources
 ALLOWED_PACKAGES = frozenset(
     {"neurotwin", "torch", "torchmetrics", "lightning", "torch_geometric", "monai", "braindecode"}
 )
-_BUILT_BY_ENGINE = {"task": {"model", "optimizer", "scheduler", "objective"}, "logger": {"folder"}}
-#: What the engine sets itself.
+#: Arguments that the engine gives, so that a configuration need not and, for the first two, must not.
 _OWNED = {
     "trainer": {"callbacks", "logger", "default_root_dir", "enable_checkpointing", "plugins"},
     "task": {"model", "optimizer", "scheduler", "objective"},
+    "logger": {"folder"},
 }
 _SPEC_FIELDS = frozenset(DataSpec.__dataclass_fields__)
 
@@ -248,11 +248,7 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
             )
         elif name in parameters and (reason := _type_fault(target, name, value)):
             faults.append(f"{composed.where(f'{key}.{name}')}: {key}.{name}={value!r}: {reason}")
-    given = (
-        set(node)
-        | _BUILT_BY_ENGINE.get(key.partition(".")[0], set())
-        | (set(_SPEC_FIELDS) if key == "model" else set())
-    )
+    given = set(node) | _OWNED.get(key.partition(".")[0], set()) | (set(_SPEC_FIELDS) if key == "model" else set())
     for name, parameter in parameters.items():
         required = parameter.default is parameter.empty and parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,

@@ -110,14 +110,13 @@ def reproduce(
         complete = [[done[job.hash] for job in group] for group in groups if all(job.hash in done for job in group)]
         if complete:
             results[row.name] = _summary(row, complete)
-    expected = {"rows": results}
     layout = load_config(folder / "paper.yaml").get("tables", [])
     if update and not smoke:
         before = read_json(folder / "expected.json")["rows"] if (folder / "expected.json").exists() else {}
         merged = {**before, **results}  # in the order of paper.yaml; rows that are no longer there go
-        expected = {"rows": {row.name: merged[row.name] for row in every if row.name in merged}}
-        write_json(folder / "expected.json", expected)
-        update_readme(folder / "README.md", render(expected["rows"], layout))
+        ordered = {row.name: merged[row.name] for row in every if row.name in merged}
+        write_json(folder / "expected.json", {"rows": ordered})
+        update_readme(folder / "README.md", render(ordered, layout))
     target = Path(composed[0].config["runs_dir"]).expanduser() / paper
     target.mkdir(parents=True, exist_ok=True)
     text = render(results, layout)
