@@ -114,7 +114,8 @@ def _value(metric: Mapping[str, Any] | None) -> str:
     if metric is None or metric["mean"] is None or math.isnan(metric["mean"]):  # such as a mean over no subject
         return "-"
     mean, sd = metric["mean"], metric["sd"]
-    digits = 3 if mean == 0 or abs(mean) >= 0.1 else 2 - math.floor(math.log10(abs(mean)))  # three significant ones
+    # Three significant digits, but no more than five decimals: what is smaller is rounding.
+    digits = 3 if mean == 0 or abs(mean) >= 0.1 else min(5, 2 - math.floor(math.log10(abs(mean))))
     spread = "" if sd is None else f" ± {sd:.{digits}f}"
     return f"{mean:.{digits}f}{spread} ({metric['n']})"
 
