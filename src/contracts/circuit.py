@@ -1,0 +1,122 @@
+"""Recordings of neural circuits, stretches of them, and the models that training methods can drive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass
+class CircuitRecording:
+    """Simultaneous recordings of the neurons of a circuit.
+
+    Attributes:
+        name: Unique name of the trial within its data set.
+        sampling_rate_hz: Samples per second.
+        voltage: Membrane potentials, ``(time, node)``, mV.
+        current: Injected currents, ``(time, node)``, nA; zeros where none was injected.
+        synaptic: True synaptic currents, ``(time, node)``, nA, outward positive; ``None`` where unknown.
+        hidden: Whatever else a simulator knows, ``(time, node)`` each.
+    """
+
+    name: str
+    sampling_rate_hz: float
+    voltage: np.ndarray
+    current: np.ndarray
+    synaptic: np.ndarray | None = None
+    hidden: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of recorded neurons."""
+        return self.voltage.shape[1]
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.voltage) / self.sampling_rate_hz
+
+
+class CircuitBatch(NamedTuple):
+    """Stretches of recordings of a circuit: short shots in training, long segments in evaluation.
+
+    Attributes:
+        voltage: At the start of each step and after the last, ``(batch, steps + 1, node)``, mV, float32.
+        current: Injected during each step, ``(batch, steps, node)``, nA, float32.
+        synaptic: True synaptic current at the start of each step, ``(batch, steps, node)``, nA; NaN where unknown.
+        window: Row in the datamodule's table of stretches, ``(batch,)``, int64; the same in every fold.
+    """
+
+    voltage: Tensor
+    current: Tensor
+    synaptic: Tensor
+    window: Tensor
+
+
+@runtime_checkable
+class DynamicsModel(Protocol):
+    """A recurrent model of a circuit whose voltages are explicit and whose other states are hidden.
+
+    What teacher forcing, multiple shooting and generalised teacher forcing need, whatever is inside: filters, a latent
+    recurrent network, a conductance-based model.
+    """
+
+    dt_ms: float
+    n_nodes: int
+
+    @property
+    def hidden_scale(self) -> Tensor:
+        """Natural size of each hidden state, ``(hidden,)``: differences are divided by it where states are compared."""
+        ...
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Sizes of the groups of hidden states, one after the other."""
+        ...
+
+    @property
+    def transient(self) -> int:
+        """Samples after which an initial hidden state is forgotten."""
+        ...
+
+    def refer(self, voltage_mv: Tensor) -> None:
+        """Learn the mean training voltages, ``(node,)``, mV; called once, before the first :meth:`warm_up`."""
+        ...
+
+    def warm_up(self, voltage: np.ndarray, at: np.ndarray) -> Tensor:
+        """Hidden states that a recording ``(time, node)`` drives the model to, at samples ``at``: ``(at, hidden)``."""
+        ...
+
+    def fit_inputs(self, voltage: Tensor, hidden: Tensor) -> None:
+        """Learn the range of inputs from training samples, ``(sample, node)`` and ``(sample, hidden)``; called once."""
+        ...
+
+    def rollout(
+        self, voltage: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None = None, forcing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Run from a state, each step first pulled by ``forcing`` towards the teacher's voltage.
+
+        Args:
+            voltage: ``(batch, node)``, mV.
+            hidden: ``(batch, hidden)``.
+            injected: ``(batch, time, node)``, nA.
+            teacher: Recorded voltage at the start of each step, ``(batch, time, node)``, mV.
+            forcing: From 0 (free run) to 1 (teacher forcing).
+
+        Returns:
+            Voltages after each step, ``(batch, time, node)``, and the last hidden states, ``(batch, hidden)``.
+        """
+        ...
+
+    def current(self, voltage: Tensor, hidden: Tensor) -> Mapping[str, Tensor]:
+        """Currents out of each neuron, ``(batch, node)``, nA; ``synaptic`` among them where the model has synapses."""
+        ...
+
+    def penalty(self) -> Tensor:
+        """Sum of squares that weight decay acts on."""
+        ...

@@ -1,0 +1,30 @@
+"""Connectivity of people in two states."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ConnectivityBatch(NamedTuple):
+    """Connectivity of people in two states; matrices are ``(batch, roi, roi)``, float32, symmetric, zero diagonal.
+
+    Attributes:
+        baseline: Connectivity at baseline, in the unit of the datamodule's estimator.
+        change: Measured change of the correlation from baseline to target.
+        true_change: What an endless recording would show, relative to the measured baseline; NaN where it is not known.
+        mean_change: Mean measured change of this fold's training people: the reference that skill is measured against.
+        start: Measured correlation at baseline, so that ``start + change`` is the target whatever the estimator is.
+        language: Which pairs lie inside the language network, bool.
+        window: Row of the person, ``(batch,)``, int64; the same in every fold.
+    """
+
+    baseline: Tensor
+    change: Tensor
+    true_change: Tensor
+    mean_change: Tensor
+    start: Tensor
+    language: Tensor
+    window: Tensor
