@@ -1,0 +1,121 @@
+"""What each verb of the command line does: call the function, print the result. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from .terminal import print_metrics, print_rows, print_run, run_row
+
+
+def version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Print the version, or the help."""
+    from . import __version__
+
+    print(f"neurotwin {__version__}") if options.version else parser.print_help()
+
+
+def list_entries(options: argparse.Namespace) -> None:
+    """Print the members of a config group."""
+    from .registry import list_configs
+
+    entries = list_configs(options.kind)
+    if options.json:
+        print(json.dumps([{**vars(entry), "path": str(entry.path)} for entry in entries], indent=2))
+        return
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        print(f"{entry.name:<{width}}  {entry.description}".rstrip())
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print the composed configuration with its origins."""
+    from . import config
+
+    print(config.show(options.experiment, options.overrides))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Pass all gates without training."""
+    from . import gates
+
+    composed = gates.check(options.experiment, options.overrides)
+    print(f"{composed.experiment}: all gates passed (config {composed.hash})")
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train and test one experiment, or every combination of swept values."""
+    from . import engine
+
+    if not options.multirun:
+        print_run(engine.train(options.experiment, options.overrides, debug=options.debug))
+        return 0
+    extra = ["debug=fast"] if options.debug else []
+    jobs = engine.train_many(options.experiment, [*options.overrides, *extra])
+    for run in filter(None, jobs):
+        print_run(run)
+    return 0 if all(jobs) else 1
+
+
+def resume(options: argparse.Namespace) -> None:
+    """Go on with an interrupted run."""
+    from . import engine
+
+    print_run(engine.resume(options.run))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Score a trained run on a split."""
+    from . import engine
+
+    print_metrics(engine.evaluate(options.run, options.split))
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Apply a trained run to a user's file."""
+    from . import prediction
+
+    for path in prediction.predict(options.run, options.source, options.target):
+        print(path)
+
+
+def audit(options: argparse.Namespace) -> int:
+    """Search a split for leaks; 3 if one is found."""
+    from rich.console import Console
+
+    from . import leakage_audit
+
+    report = leakage_audit.audit(options.datamodule, overrides=options.overrides, output=options.output)
+    Console().print(report)
+    return 0 if report.verdict == "pass" else 3
+
+
+def reproduce(options: argparse.Namespace) -> None:
+    """Run a paper's rows and print the tables."""
+    from . import reproduction
+
+    table = reproduction.reproduce(
+        options.paper,
+        rows=options.row,
+        seeds=options.seeds,
+        jobs=options.jobs,
+        smoke=options.smoke,
+        update=options.update,
+    )
+    print(table)
+
+
+def runs(options: argparse.Namespace) -> None:
+    """List the runs."""
+    from . import run_folder
+
+    found = run_folder.runs(options.dir, options.experiment)
+    rows = [run_row(run) for run in found]
+    if options.sort != "age":
+        rows.sort(key=lambda row: (row[options.sort] is None, str(type(row[options.sort])), row[options.sort]))
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        print_rows(rows)
+    else:
+        print("no runs yet; `neurotwin list` shows what there is to train")
