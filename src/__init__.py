@@ -14,7 +14,7 @@ _LAZY = {
     "resume": ".engine",
     "evaluate": ".engine",
     "predict": ".prediction",
-    "audit": ".leakage_audit",
+    "audit": ".leakage.audit",
     "reproduce": ".reproduction",
     "check": ".gates",
     "show": ".config",

@@ -83,9 +83,9 @@ def audit(options: argparse.Namespace) -> int:
     """Search a split for leaks; 3 if one is found."""
     from rich.console import Console
 
-    from . import leakage_audit
+    from .leakage import audit as leakage
 
-    report = leakage_audit.audit(options.datamodule, overrides=options.overrides, output=options.output)
+    report = leakage.audit(options.datamodule, overrides=options.overrides, output=options.output)
     Console().print(report)
     return 0 if report.verdict == "pass" else 3
 

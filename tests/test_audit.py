@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from neurotwin.audit_similarity import shared_stretches
 from neurotwin.contracts import DataSpec, Recording
 from neurotwin.datamodules.bonn import BonnDataModule
 from neurotwin.datamodules.windows import window_table
 from neurotwin.errors import ConfigError
-from neurotwin.leakage_audit import AuditReport, audit
+from neurotwin.leakage.audit import AuditReport, audit
+from neurotwin.leakage.similarity import shared_stretches
 
 RATE_HZ, WINDOW, FOLDS = 128.0, 256, 4
 

@@ -18,12 +18,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from .audit_checks import Auditable, Check, Part, Scope, structural_checks
-from .audit_probe import Probe, check_probe, run_probe
-from .audit_similarity import Similarity, best_partners, check_duplicates, check_partners, measure_similarity
-from .config import compose_part
-from .errors import ConfigError
-from .gates import build_part
+from ..config import compose_part
+from ..errors import ConfigError
+from ..gates import build_part
+from .checks import Auditable, Check, Part, Scope, structural_checks
+from .probe import Probe, check_probe, run_probe
+from .similarity import Similarity, best_partners, check_duplicates, check_partners, measure_similarity
 
 _COLOUR = {"pass": "green", "warn": "yellow", "leak": "bold red", "skip": "dim"}
 
@@ -129,7 +129,7 @@ def audit(
     channels that share little signal are missed. A pass says that these leaks were looked for and not found.
 
     Args:
-        datamodule: Anything with the API of :class:`~neurotwin.audit_checks.Auditable`, or a datamodule's name.
+        datamodule: Anything with the API of :class:`~neurotwin.leakage.checks.Auditable`, or a datamodule's name.
         folds: Folds to audit; ``None`` for all.
         output: Folder for ``audit.json`` and ``audit.png``; ``None`` writes nothing.
         near_duplicate: Correlation above which two recordings are copies.
@@ -179,7 +179,7 @@ def _scope(datamodule: Auditable, folds: Sequence[int] | None) -> Scope:
     if absent:
         raise ConfigError(
             f"{type(datamodule).__name__} cannot be audited: it has no {', '.join(absent)}; "
-            "the API that an audit needs is neurotwin.audit_checks.Auditable (every EEGDataModule has it)"
+            "the API that an audit needs is neurotwin.leakage.checks.Auditable (every EEGDataModule has it)"
         )
     chosen = range(datamodule.folds) if folds is None else folds
     for fold in chosen:
@@ -199,7 +199,7 @@ def _scope(datamodule: Auditable, folds: Sequence[int] | None) -> Scope:
 
 def _write(report: AuditReport, folder: Path) -> AuditReport:
     # Matplotlib takes a second to import; an audit without output does not need it.
-    from .audit_figure import draw
+    from .figure import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     data, figure = folder / "audit.json", folder / "audit.png"

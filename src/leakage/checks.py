@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from .contracts import DataSpec, Recording
+from ..contracts import DataSpec, Recording
 
 Status = Literal["pass", "warn", "leak", "skip"]
 

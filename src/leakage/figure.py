@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from .leakage_audit import AuditReport
+    from .audit import AuditReport
 
 _LEAK, _HONEST, _CHANCE = "#c0392b", "#2c6e9b", "#9aa0a6"
 
@@ -19,7 +19,7 @@ def draw(report: AuditReport, path: Path) -> Path:
     """Draw correlation matrix, partners against the null, and probe accuracy, with the verdict in the title.
 
     Args:
-        report: Of :func:`neurotwin.leakage_audit.audit`.
+        report: Of :func:`neurotwin.leakage.audit.audit`.
         path: PNG (or any format of matplotlib) to write.
     """
     figure = Figure(figsize=(16, 4.8), layout="constrained", dpi=130)

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .audit_checks import Check, Scope
-from .contracts import Recording
-from .datamodules.simultaneity import peak_correlation, rotated_peaks, standardise
+from ..contracts import Recording
+from ..datamodules.simultaneity import peak_correlation, rotated_peaks, standardise
+from .checks import Check, Scope
 
 #: Consecutive bit-identical samples that make two recordings share data.
 _SNIPPET = 32

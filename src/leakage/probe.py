@@ -2,8 +2,8 @@
 
 A classifier has to learn something to be right; the probe cannot. Data that are honestly easy let it be right too, so
 its accuracy alone proves nothing: it is compared with the same probe on the same items when all relatives of the item
-(the recordings that :mod:`~neurotwin.audit_similarity` finds simultaneous or copied, and its own) are taken out of the
-training part. What it loses by that is what the split gives away, provided that its nearest waveforms are relatives
+(the recordings that :mod:`~neurotwin.leakage.similarity` finds simultaneous or copied, and its own) are taken out of
+the training part. What it loses by that is what the split gives away, provided that its nearest waveforms are relatives
 more often than chance makes them: taking relatives out also takes out items of the right class.
 """
 
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from .audit_checks import Check, Scope
-from .audit_similarity import Similarity
-from .datamodules.simultaneity import peak_correlation, standardise
+from ..datamodules.simultaneity import peak_correlation, standardise
+from .checks import Check, Scope
+from .similarity import Similarity
 
 #: The probe has to lose this much accuracy, and to meet relatives at this significance, to count as a leak.
 _EXCESS, _SIGNIFICANCE = 0.02, 0.001
