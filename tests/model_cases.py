@@ -4,6 +4,7 @@
 """
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 
 from neurotwin.config import compose_part, get_target, instantiate
@@ -38,7 +39,11 @@ SPECS = {
     "fc_edge_ridge": ATLAS,
     "montage_ensemble": SCALP,
     "rmm": CIRCUIT,
+    "eegnet": SCALP,
+    "shallow_convnet": SCALP,
 }
+#: Models that need a package outside neurotwin's own dependencies.
+EXTRAS = {"eegnet": "braindecode", "shallow_convnet": "braindecode"}
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 
 
@@ -56,11 +61,27 @@ def table() -> str:
     lines += ["| model | what | input | trained by | parameters |", "| --- | --- | --- | --- | ---: |"]
     for entry in (entry for entry in list_configs("model") if entry.source == "neurotwin"):
         spec = SPECS[entry.name]
-        model = build(entry.name, spec)
-        count = sum(p.numel() for p in model.parameters())
-        how, size = ("closed form", "-") if isinstance(model, FittedModel) else ("gradient", f"{count:,}")
+        how, size = (
+            ("gradient", f"extra `{EXTRAS[entry.name]}`") if entry.name in EXTRAS else _trained(entry.name, spec)
+        )
         lines.append(f"| `{entry.name}` | {entry.description} | {shape(spec)} | {how} | {size} |")
     return "\n".join(lines) + "\n"
+
+
+def installed(name: str) -> bool:
+    """Whether the package behind a model is there and can be imported."""
+    try:
+        import_module(EXTRAS[name]) if name in EXTRAS else None
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _trained(name: str, spec: DataSpec) -> tuple[str, str]:
+    model = build(name, spec)
+    if isinstance(model, FittedModel):
+        return "closed form", "-"
+    return "gradient", f"{sum(p.numel() for p in model.parameters()):,}"
 
 
 def shape(spec: DataSpec) -> str:

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from model_cases import SPECS, TABLE, build, table
+from model_cases import EXTRAS, SPECS, TABLE, build, installed, table
 from neurotwin.config import compose, compose_part, instantiate
 from neurotwin.contracts import (
     CircuitBatch,
@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 from datamodules import fixtures
 
 MODELS = [entry.name for entry in list_configs("model") if entry.source == "neurotwin"]
+INSTALLED = [name for name in MODELS if installed(name)]
 DATAMODULES = [entry.name for entry in list_configs("datamodule") if entry.source == "neurotwin"]
 TASKS = [entry.name for entry in list_configs("task") if entry.source == "neurotwin"]
 EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.source == "neurotwin"]
@@ -172,7 +173,7 @@ def loss(output, target):
     return mse_loss(output, target) if target.is_floating_point() else cross_entropy(output, target)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_model_maps_inputs_to_outputs_and_round_trips(name):
     spec = SPECS[name]
     model = build(name, spec)
@@ -186,13 +187,13 @@ def test_model_maps_inputs_to_outputs_and_round_trips(name):
     assert torch.isfinite(logits).all()
     twin = build(name, spec).eval()
     twin.load_state_dict(model.state_dict())
-    clone = pickle.loads(pickle.dumps(model))
     with torch.no_grad():
         torch.testing.assert_close(run(twin, signal), logits)
-        torch.testing.assert_close(run(clone, signal), logits)
+        if name not in EXTRAS:  # others may hold their weights in ways that torch does not pickle
+            torch.testing.assert_close(run(pickle.loads(pickle.dumps(model)), signal), logits)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if not isinstance(build(name, SPECS[name]), FittedModel)])
+@pytest.mark.parametrize("name", [name for name in INSTALLED if not isinstance(build(name, SPECS[name]), FittedModel)])
 def test_gradients_reach_every_parameter(name):
     model = build(name, SPECS[name]).train()
     signal, target = sample(SPECS[name], 8)
