@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score, roc_curve
 
 from ..errors import NeurotwinError
+from .alarm_curve import scored_recordings
 from .calibration import area_under_risk_coverage, brier_score, expected_calibration_error
-from .seizure_events import EventCounts, count_events, detect_events, detection_delays
+from .seizure_events import EventCounts, count_events, detection_delays
 
 Rows = Mapping[str, np.ndarray]
 
@@ -146,7 +147,7 @@ def score_rows(rows: Rows) -> dict[str, float]:
     scores.update(_recording_scores(rows, probability))
     scores.update(_subject_scores(rows, probability))
     if "end_s" in rows:
-        scores.update(_event_scores(rows, probability))
+        scores.update(_event_scores(rows))
     return scores
 
 
@@ -195,21 +196,17 @@ def _subject_scores(rows: Rows, probability: np.ndarray) -> dict[str, float]:
     }
 
 
-def _event_scores(rows: Rows, probability: np.ndarray) -> dict[str, float]:
+def _event_scores(rows: Rows) -> dict[str, float]:
     by_subject: dict[int, EventCounts] = {}
     total, delays = EventCounts(), []
-    for _, at in _groups(rows["recording"]):
-        at = at[np.argsort(rows["start_s"][at], kind="stable")]
-        begin = rows["start_s"][at[0]]
-        start, end, seizure = rows["start_s"][at] - begin, rows["end_s"][at] - begin, probability[at, -1]
-        truth = detect_events(start, end, (rows["target"][at] == probability.shape[1] - 1).astype(float))
-        rule = {name: float(rows[name][at[0]]) for name in ("threshold", "merge_gap_s", "min_duration_s")}
-        detected = detect_events(start, end, seizure, **rule)
-        counts = count_events(truth, detected, float(end[-1]))
-        subject = int(rows["subject"][at[0]])
-        by_subject[subject] = by_subject.get(subject, EventCounts()) + counts
+    for recording in scored_recordings(rows):
+        detected = recording.detect()
+        counts = count_events(recording.truth, detected, float(recording.end_s[-1]))
+        by_subject[recording.subject] = by_subject.get(recording.subject, EventCounts()) + counts
         total += counts
-        delays.append(detection_delays(truth, detected, start, end, rule["min_duration_s"]))
+        delays.append(
+            detection_delays(recording.truth, detected, recording.start_s, recording.end_s, recording.min_duration_s)
+        )
     delay = np.concatenate(delays)
     delay = delay[np.isfinite(delay)]
     scores = {

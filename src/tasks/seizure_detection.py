@@ -13,11 +13,12 @@ from torch.nn import functional
 
 from ..contracts import EEGBatch, Predictions, Recording
 from ..errors import ConfigError
+from ..metrics.alarm_curve import alarm_scores
 from ..metrics.seizure_events import detect_events
 from ..metrics.seizure_scores import best_threshold, require_finite, score_rows
 from .base import BaseTask, gather
 from .recording_figure import recording_figure
-from .seizure_figures import classification_figure, median_recording, subject_figure
+from .seizure_figures import alarm_figure, classification_figure, median_recording, subject_figure
 from .seizure_prediction import Prediction, slide, write_prediction
 from .streaming import StreamingDetector
 
@@ -131,7 +132,8 @@ class SeizureDetection(BaseTask):
     def _forward(self, batch: EEGBatch, stage: str) -> tuple[Tensor, Tensor]:
         logits = self.model(batch.signal)
         weight, smoothing = (self.loss_weights, self.label_smoothing) if stage == "train" else (None, 0.0)
-        loss = functional.cross_entropy(logits, batch.target, weight, label_smoothing=smoothing)
+        target = batch.target if logits.ndim == 2 else batch.target[:, None].expand(-1, logits.shape[2])
+        loss = functional.cross_entropy(logits, target, weight, label_smoothing=smoothing)
         self.log(
             f"{stage}/loss",
             loss,
@@ -171,8 +173,8 @@ class SeizureDetection(BaseTask):
 
     @classmethod
     def score(cls, predictions: Predictions) -> dict[str, float]:
-        """See :func:`~neurotwin.metrics.seizure_scores.score_rows`."""
-        return score_rows(predictions)
+        """See ``score_rows`` in ``metrics/seizure_scores.py`` and ``alarm_scores`` in ``metrics/alarm_curve.py``."""
+        return {**score_rows(predictions), **alarm_scores(predictions)}
 
     def _keep(self, batch: EEGBatch, stage: str) -> None:
         _, logits = self._forward(batch, stage)
@@ -260,4 +262,5 @@ class SeizureDetection(BaseTask):
         if self.scores_events and (index := median_recording(rows)) is not None:
             prediction = self.predict_recording(datamodule, recordings[index])
             drawn.append(recording_figure(prediction, folder / "detections.png"))
+            drawn.append(alarm_figure(rows, folder / "alarms.png"))
         return drawn

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from ..contracts import Predictions
+from ..metrics.alarm_curve import alarm_curve
 from ..metrics.calibration import reliability_bins, risk_coverage
 from ..metrics.seizure_scores import auroc, decide, score_rows
 
@@ -96,6 +97,40 @@ def subject_figure(rows: Predictions, subject_names: Mapping[int, str], path: Pa
         dots.set_yticks(range(len(ranked)), [subject_names.get(code, str(code)) for code in ranked])
         dots.set(xlabel="AUROC inside the subject", xlim=(min(0.45, min(values) - 0.03), 1.01))
         dots.set_title(f"mean {scores['subject_auroc_mean']:.3f}, n = {len(ranked)}", color=BLUE)
+        figure.savefig(path)
+    return path
+
+
+def alarm_figure(rows: Predictions, path: Path) -> Path:
+    """Event sensitivity over false alarms a day, and where the validated threshold puts the detector.
+
+    Args:
+        rows: As :func:`~neurotwin.metrics.seizure_scores.score_rows` takes them, of continuous recordings.
+        path: PNG to write.
+    """
+    _, alarms, sensitivity = alarm_curve(rows)
+    scores = score_rows(rows)
+    least = 86400 / (3600 * scores["event_hours"])  # one alarm in all that was scored
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+        axes = figure.subplots()
+        # The highest sensitivity with at most so many alarms: merging makes the raw curve turn back.
+        order = np.argsort(alarms, kind="stable")
+        best = np.maximum.accumulate(sensitivity[order])
+        axes.step(np.maximum(alarms[order], least / 2), best, where="post", color=BLUE, label="any threshold")
+        axes.plot(
+            max(scores["event_false_alarms_per_day"], least / 2),
+            scores["event_sensitivity"],
+            "o",
+            color=VERMILLION,
+            label="validated threshold",
+            clip_on=False,
+        )
+        axes.set_xscale("log")
+        axes.set(xlabel="false alarms a day", ylabel="share of seizures found", ylim=(0, 1.02))
+        axes.set_xlim(least / 2, None)
+        axes.legend(loc="lower right")
+        axes.set_title(f"{scores['events']:.0f} seizures in {scores['event_hours']:.3g} h; left edge: no alarm")
         figure.savefig(path)
     return path
 
