@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
@@ -42,8 +44,10 @@ def _reachable(timeout_s: float = 2.0) -> bool:
     if not (os.environ.get("WANDB_API_KEY") or _netrc_has(server.hostname)):
         return False
     try:
-        socket.create_connection((server.hostname, server.port or 443), timeout=timeout_s).close()
-    except OSError:
+        urlopen(server.geturl(), timeout=timeout_s).close()
+    except HTTPError:
+        return True  # it answers; what it answers is wandb's affair
+    except (OSError, HTTPException, ValueError):  # refused, unknown, silent, no web server, no address
         return False
     return True
 
