@@ -5,26 +5,28 @@ This is the only module that calls Hydra. Gate 1 (the schema) is passed by compo
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -124,6 +126,36 @@ def compose(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) 
     return Composed(experiment, config, origin, tuple(typed))
 
 
+def compose_many(experiment: str, jobs: Iterable[Sequence[str]]) -> Iterator[Composed]:
+    """:func:`compose` for many jobs; the files are read once for every choice of group members, not once a job."""
+    experiment_entry(experiment)
+    read: dict[tuple[str, ...], tuple[Any, dict[str, str]]] = {}
+    for job in jobs:
+        values = [text for text in job if _sets_value(text)]
+        chosen = tuple(text for text in job if text not in values)
+        if chosen not in read:
+            compose(experiment, chosen)  # with all its checks
+            read[chosen] = _read("train", [f"experiments={experiment}", *map(_open_key, chosen)])
+        node, origin = copy.deepcopy(read[chosen][0]), dict(read[chosen][1])
+        try:
+            parsed = OverridesParser.create().parse_overrides([_open_key(text) for text in values])
+            with flag_override(node, "struct", True):
+                ConfigLoaderImpl._apply_overrides_to_config(parsed, node)
+            config = _resolve(node)
+        except (HydraException, OmegaConfBaseException, ValueError):
+            yield compose(experiment, job)  # says what is wrong
+            continue
+        origin.update({o.lstrip("+~").partition("=")[0]: COMMAND_LINE for o in job})
+        _check_root(config, origin)
+        yield Composed(experiment, config, origin, tuple(job))
+
+
+def _sets_value(text: str) -> bool:
+    """Whether an override sets a value, instead of choosing a member of a group or deleting something."""
+    key, equals, _ = text.partition("=")
+    return bool(equals) and not key.startswith("~") and key.lstrip("+") not in KINDS and not set("/@") & set(key)
+
+
 def compose_part(group: str, name: str, overrides: Iterable[str] = ()) -> Composed:
     """Compose one member of a group alone (``datamodule``, ``bonn``); overrides may leave out the group's name."""
     typed = [o if o.startswith(f"{group}.") else f"{group}.{o}" for o in override_list(overrides)]
@@ -134,18 +166,9 @@ def compose_part(group: str, name: str, overrides: Iterable[str] = ()) -> Compos
 
 def _compose(root: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Compose ``configs/<root>.yaml`` and what hangs on it; returns the resolved values and their origins."""
-    primary, *others = sources()
-    folders = [primary.experiments.parent, *(f for s in others for f in (s.configs, s.experiments.parent))]
-    quoted = ",".join("'file://" + str(f).replace("'", r"\'") + "'" for f in folders if f.is_dir())
-    arguments = [*arguments, f"hydra.searchpath=[{quoted}]"]
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
-            node = hydra_compose(root, arguments)
-            origin = _origins(root, arguments, [primary.configs, *folders])
-        for key in ("data_root", "runs_dir"):  # a run may be resumed from another working directory
-            node[key] = str(Path(node[key]).expanduser().resolve())
-        config: Any = OmegaConf.to_container(node, resolve=True)
+        node, origin = _read(root, arguments)
+        config = _resolve(node)
     except YAMLError as error:
         raise ConfigError(f"a YAML file cannot be read: {' '.join(str(error).split())}") from error
     except UnicodeDecodeError as error:
@@ -159,17 +182,39 @@ def _compose(root: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str,
     return config, origin
 
 
+def _read(root: str, arguments: list[str]) -> tuple[Any, dict[str, str]]:
+    """The node that Hydra composes, interpolations unresolved, and the origins of its values."""
+    primary, *others = sources()
+    folders = [primary.experiments.parent, *(f for s in others for f in (s.configs, s.experiments.parent))]
+    quoted = ",".join("'file://" + str(f).replace("'", r"\'") + "'" for f in folders if f.is_dir())
+    arguments = [*arguments, f"hydra.searchpath=[{quoted}]"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
+        return hydra_compose(root, arguments), _origins(root, arguments, [primary.configs, *folders])
+
+
+def _resolve(node: Any) -> dict[str, Any]:
+    for key in ("data_root", "runs_dir"):  # a run may be resumed from another working directory
+        node[key] = str(Path(node[key]).expanduser().resolve())
+    config: Any = OmegaConf.to_container(node, resolve=True)
+    return config
+
+
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """The jobs of a multirun: every combination of the swept values, in Hydra's grammar (``a=1,2`` ``b=range(3)``)."""
     choices = []
     for text in overrides:
-        parsed = _parse(text)
-        if parsed.is_sweep_override():
-            key = parsed.get_key_element()
-            choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])
-        else:
-            choices.append([text])
+        found = swept(text)
+        choices.append([f"{found[0]}={value}" for value in found[1]] if found else [text])
     return [list(job) for job in itertools.product(*choices)]
+
+
+def swept(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """Key and values, in Hydra's grammar, of an override that sweeps over several; None if it sets one."""
+    parsed = _parse(text)
+    if not parsed.is_sweep_override():
+        return None
+    return parsed.get_key_element(), tuple(map(str, parsed.sweep_string_iterator()))
 
 
 def override_list(overrides: Mapping[str, Any] | Iterable[str]) -> list[str]:
@@ -179,6 +224,12 @@ def override_list(overrides: Mapping[str, Any] | Iterable[str]) -> list[str]:
     if isinstance(overrides, str):
         raise ConfigError(f"overrides must be a list of 'key=value' strings or a mapping, got the string {overrides!r}")
     return list(overrides)
+
+
+def recorded(experiment: str, path: Path, overrides: Iterable[str] = ()) -> Composed:
+    """A configuration that was saved as ``config.yaml``."""
+    config = with_defaults(load_config(path))
+    return Composed(experiment, config, dict.fromkeys(config, str(path)), tuple(overrides))
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import Trainer, seed_everything
+from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from . import callbacks as own
-from .config import Composed, compose, expand, instantiate, load_config, with_defaults
+from .config import Composed, compose, expand, instantiate, recorded
 from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
 from .gates import Pieces, build, check_targets
@@ -84,8 +84,12 @@ def train_many(experiment: str, overrides: Iterable[str]) -> list[Run | None]:
     return done
 
 
-def resume(run: Run | str | Path) -> Run:
+def resume(run: Run | str | Path, callbacks: Sequence[Callback] = ()) -> Run:
     """Go on with an interrupted or failed run from its last completed epoch; the result is that of an unbroken run.
+
+    Args:
+        run: A run or its folder.
+        callbacks: As for :func:`launch`.
 
     Raises:
         NeurotwinError: If the run still runs, or its data have changed since.
@@ -95,7 +99,7 @@ def resume(run: Run | str | Path) -> Run:
         return run
     if run.status == "running" and _RUN_DIR not in os.environ:
         raise NeurotwinError(f"{run.path.name} is still running (process {run.record['process']['pid']})")
-    return launch(_recorded(run), run)
+    return launch(_recorded(run), run, callbacks)
 
 
 def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
@@ -129,16 +133,23 @@ def load_task(run: Run) -> Any:
 
     Needs the checkpoint only, not the training data.
     """
-    recorded: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.record["spec"].items()}
-    spec = DataSpec(**recorded)
+    known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.record["spec"].items()}
+    spec = DataSpec(**known)
     pieces = build(_recorded(run), spec=spec)
     _load_weights(pieces, run.checkpoint())
     pieces.task.datamodule = pieces.datamodule
     return pieces.task.eval()
 
 
-def launch(composed: Composed, run: Run | None = None) -> Run:
-    """Run a checked configuration in a new folder, or go on in the folder of ``run``."""
+def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callback] = ()) -> Run:
+    """Run a checked configuration in a new folder, or go on in the folder of ``run``.
+
+    Args:
+        composed: What to run.
+        run: The run to go on with.
+        callbacks: Besides those of the configuration; they must not change the result, or must end the run by an
+            exception whose ``run_status`` is then the run's status.
+    """
     config = composed.config
     folder = os.environ.get(_RUN_DIR)
     if folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -171,7 +182,9 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
         with lock, _log_file(run.path / "train.log"), _quiet():
             if leader:
                 run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
-            metrics = _fit_and_test(composed, pieces, run, leader, lambda: run.update(cost=meter.read()))
+            metrics = _fit_and_test(
+                composed, pieces, run, leader, [own.Heartbeat(lambda: run.update(cost=meter.read())), *callbacks]
+            )
             if leader:  # still under the lock: who takes it next must find the run finished
                 write_json(run.path / "metrics.json", metrics)
                 run.__dict__.pop("metrics", None)
@@ -182,7 +195,7 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
         if leader:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | SIGTERMException)
             run.update(
-                status="interrupted" if interrupted else "failed",
+                status="interrupted" if interrupted else getattr(error, "run_status", "failed"),
                 error=f"{type(error).__name__}: {error}".strip(": "),
                 ended=now(),
                 cost=meter.read(),
@@ -200,7 +213,7 @@ def launch(composed: Composed, run: Run | None = None) -> Run:
 
 
 def _fit_and_test(
-    composed: Composed, pieces: Pieces, run: Run, leader: bool, beat: Callable[[], None]
+    composed: Composed, pieces: Pieces, run: Run, leader: bool, callbacks: Sequence[Callback]
 ) -> dict[str, float]:
     config, folder = composed.config, run.path
     checkpoints = folder / "checkpoints"
@@ -208,7 +221,7 @@ def _fit_and_test(
     if config["compile"]:
         pieces.model.compile()  # in place: the state dict keeps its names
     state = own.RunState(folder / "metrics.csv")
-    used: list[Any] = [state, own.StopOnNonFinite(), own.Heartbeat(beat)]
+    used: list[Any] = [state, own.StopOnNonFinite(), *callbacks]
     used += [instantiate(node) for node in config["callbacks"].values()]
     best = own.best_checkpoint(checkpoints, metric, config["objective"]["mode"]) if metric else None
     used += [best] if best else []
@@ -258,9 +271,7 @@ def _trainer(composed: Composed, folder: Path, used: list[Any], logger: Any) -> 
 
 
 def _recorded(run: Run) -> Composed:
-    config = with_defaults(load_config(run.path / "config.yaml"))
-    origin = {group: str(run.path / "config.yaml") for group in config}
-    return Composed(run.experiment, config, origin, tuple(run.record.get("overrides", ())))
+    return recorded(run.experiment, run.path / "config.yaml", run.record.get("overrides", ()))
 
 
 def _load_weights(pieces: Pieces, path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -263,12 +264,8 @@ def _type_fault(target: Any, name: str, value: Any) -> str | None:
     """Why ``value`` does not fit the annotation of the argument, or None. Unknown annotations are not judged."""
     if isinstance(value, Mapping) and "_target_" in value:
         return None
-    try:
-        hints = _hints(target)
-        if name not in hints:
-            return None
-        adapter: TypeAdapter[Any] = TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True))
-    except (NameError, TypeError, AttributeError, PydanticUserError):  # forward references, arrays, own types
+    adapter = _adapter(target, name)
+    if adapter is None:
         return None
     try:
         adapted = adapter.validate_python(value)
@@ -282,6 +279,17 @@ def _type_fault(target: Any, name: str, value: Any) -> str | None:
     return None
 
 
+@cache
+def _adapter(target: Any, name: str) -> TypeAdapter[Any] | None:
+    """What validates an argument; None without a usable annotation. Kept, because a sweep checks thousands of jobs."""
+    try:
+        hints = _hints(target)
+        return TypeAdapter(hints[name], config=ConfigDict(arbitrary_types_allowed=True)) if name in hints else None
+    except (NameError, TypeError, AttributeError, PydanticUserError):  # forward references, arrays, own types
+        return None
+
+
+@cache
 def _hints(target: Any) -> dict[str, Any]:
     """Annotations of a constructor's arguments, those included that it hands on to its bases."""
     if not inspect.isclass(target):
