@@ -25,6 +25,7 @@ from .config import Composed, compose, expand, instantiate, recorded
 from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
 from .gates import Pieces, build, check_targets
+from .plotting import save as save_plots
 from .run_folder import (
     LockedError,
     Run,
@@ -141,6 +142,19 @@ def load_task(run: Run) -> Any:
     return pieces.task.eval()
 
 
+def draw_plots(run: Run) -> None:
+    """Draw a tested run's interactive figures from its kept predictions into its ``figures/``; needs the data."""
+    predictions = run.path / "predictions" / "test.npz"
+    if not predictions.exists():
+        raise NeurotwinError(f"{run.path.name} has no test predictions to draw: it is {run.status}")
+    with _quiet():
+        task = load_task(run)
+        task.datamodule.setup("test")
+    with np.load(predictions, allow_pickle=False) as rows:
+        task.predictions = dict(rows)
+    save_plots(task.plots(task.datamodule), run.path / "figures")
+
+
 def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callback] = ()) -> Run:
     """Run a checked configuration in a new folder, or go on in the folder of ``run``.
 
@@ -244,6 +258,7 @@ def _fit_and_test(
         np.savez_compressed(folder / "predictions" / "test.npz", **pieces.task.predictions)
         if config["figures"]:
             pieces.task.figures(folder / "figures", pieces.datamodule)
+            save_plots(pieces.task.plots(pieces.datamodule), folder / "figures")
     return metrics
 
 

@@ -68,6 +68,31 @@ class Run:
         """Paths of the figures drawn after the test."""
         return sorted((self.path / "figures").glob("*.png"))
 
+    def figure(self, name: str) -> Any:
+        """An interactive figure of the tested run (plotly), drawn from its predictions where it was not kept.
+
+        Args:
+            name: As the task calls it, such as ``voltage`` or ``change``.
+
+        Raises:
+            NeurotwinError: If there is none of that name; the message offers the nearest.
+        """
+        import plotly.io
+
+        folder = self.path / "figures"
+        if not (folder / f"{name}.json").exists():
+            self.draw()
+        drawn = [path.stem for path in sorted(folder.glob("*.json"))]
+        if name not in drawn:
+            raise NeurotwinError(f"{self.path.name} has no figure {name!r}: {did_you_mean(name, drawn)}")
+        return plotly.io.from_json((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+    def draw(self) -> None:
+        """Draw the interactive figures from the run's predictions into its ``figures/``; needs its data."""
+        from .engine import draw_plots
+
+        draw_plots(self)
+
     def checkpoint(self, which: str | None = None) -> Path:
         """``best`` or ``last`` checkpoint; by default the one that the configuration tests.
 

@@ -66,6 +66,13 @@ class BaseTask(LightningModule):
         """Draw the figures of a tested run from ``self.predictions`` into ``folder``; returns their paths."""
         return []
 
+    def plots(self, datamodule: Any) -> dict[str, Any]:
+        """Interactive figures of a tested run by name, made with :mod:`~neurotwin.plotting` from ``self.predictions``.
+
+        One that bears the name of a PNG of :meth:`figures` is shown in its place.
+        """
+        return {}
+
     def fit_data(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a batch for a :class:`FittedModel`."""
         raise NotImplementedError

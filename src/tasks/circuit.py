@@ -212,4 +212,10 @@ class Circuit(BaseTask):
         """The first test segment: recorded and free-running voltages, true and predicted synaptic currents."""
         from .circuit_figures import draw_free_run
 
-        return [draw_free_run(folder / "free_run.png", self.predictions)] if self.predictions else []
+        return [draw_free_run(folder / "voltage.png", self.predictions)] if self.predictions else []
+
+    def plots(self, datamodule: Any) -> dict[str, Any]:
+        """The same, to zoom into."""
+        from .circuit_plots import free_run_plot
+
+        return {"voltage": free_run_plot(self.predictions)} if self.predictions else {}

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..metrics.connectivity_scores import score_connectivity
 from .base import BaseTask
 from .connectivity_figures import change_figure
+from .connectivity_plots import change_plot
 
 
 class Connectivity(BaseTask):
@@ -60,6 +61,12 @@ class Connectivity(BaseTask):
         """Mean measured, true and predicted change of the tested people, ordered by network."""
         folder.mkdir(parents=True, exist_ok=True)
         return [change_figure(self.predictions, datamodule.region_networks, folder / "change.png")]
+
+    def plots(self, datamodule: Any) -> dict[str, Any]:
+        """The same matrices, to zoom into."""
+        if not self.predictions:
+            return {}
+        return {"change": change_plot(self.predictions, datamodule.region_names, datamodule.region_networks)}
 
 
 def pairs(matrix: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def change_figure(rows: Predictions, networks: Sequence[str], path: Path) -> Pat
     with rc_context(STYLE):
         figure = Figure(figsize=(8.4, 2.5), layout="constrained")
         for axes, (title, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            matrix = _matrix(values, len(networks))[np.ix_(order, order)]
+            matrix = symmetric(values, len(networks))[np.ix_(order, order)]
             error = title.startswith("error")
             shown = axes.imshow(matrix, cmap="magma" if error else "RdBu_r", vmin=0 if error else -limit)
             shown.set_clim(vmax=float(matrix.max()) or 1.0 if error else limit)
@@ -50,7 +50,8 @@ def change_figure(rows: Predictions, networks: Sequence[str], path: Path) -> Pat
     return path
 
 
-def _matrix(values: NDArray[Any], n: int) -> NDArray[Any]:
+def symmetric(values: NDArray[Any], n: int) -> NDArray[Any]:
+    """Matrix ``(n, n)`` with zero diagonal from the values above it, row by row."""
     matrix = np.zeros((n, n))
     matrix[np.triu_indices(n, 1)] = values
     return matrix + matrix.T

@@ -39,12 +39,7 @@ def recording_figure(prediction: Prediction, path: Path) -> Path:
         path: PNG to write.
     """
     recording = prediction.recording
-    detected = [(event.onset_s, event.onset_s + event.duration_s) for event in prediction.events]
-    annotated = [
-        (event.onset_s - recording.start_s, event.onset_s - recording.start_s + event.duration_s)
-        for event in recording.events
-        if event.kind.startswith("sz")
-    ]
+    detected, annotated = detected_spans(prediction), annotated_spans(prediction)
     overview = recording.duration_s > _PAGE_S
     panels = _panels(prediction, annotated) if overview else [(0.0, recording.duration_s)]
     channels = _chosen(len(recording.channel_names))
@@ -80,6 +75,21 @@ def recording_figure(prediction: Prediction, path: Path) -> Path:
         figure.suptitle(f"{recording.name}: {found}", x=0.01, ha="left", fontsize=9)
         figure.savefig(path)
     return path
+
+
+def detected_spans(prediction: Prediction) -> list[Span]:
+    """Begin and end of every detection, from the first sample, s."""
+    return [(event.onset_s, event.onset_s + event.duration_s) for event in prediction.events]
+
+
+def annotated_spans(prediction: Prediction) -> list[Span]:
+    """Begin and end of every annotated seizure, from the first sample, s."""
+    recording = prediction.recording
+    return [
+        (event.onset_s - recording.start_s, event.onset_s - recording.start_s + event.duration_s)
+        for event in recording.events
+        if event.kind.startswith("sz")
+    ]
 
 
 def _time_unit(duration_s: float) -> tuple[float, str]:

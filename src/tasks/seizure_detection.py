@@ -19,6 +19,7 @@ from ..metrics.seizure_scores import best_threshold, require_finite, score_rows
 from .base import BaseTask, gather
 from .recording_figure import recording_figure
 from .seizure_figures import alarm_figure, classification_figure, median_recording, subject_figure
+from .seizure_plots import recording_plot
 from .seizure_prediction import Prediction, slide, write_prediction
 from .streaming import StreamingDetector
 
@@ -259,8 +260,17 @@ class SeizureDetection(BaseTask):
             pairs = zip(rows["subject"].tolist(), rows["recording"].tolist(), strict=True)
             names = {subject: recordings[recording].subject for subject, recording in set(pairs)}
             drawn.append(subject_figure(rows, names, folder / "subjects.png"))
-        if self.scores_events and (index := median_recording(rows)) is not None:
-            prediction = self.predict_recording(datamodule, recordings[index])
-            drawn.append(recording_figure(prediction, folder / "detections.png"))
+        if (example := self._example(datamodule)) is not None:
+            drawn.append(recording_figure(example, folder / "detections.png"))
             drawn.append(alarm_figure(rows, folder / "alarms.png"))
         return drawn
+
+    def plots(self, datamodule: Any) -> dict[str, Any]:
+        """The median recording of the test set, its probability, annotated and detected seizures."""
+        example = self._example(datamodule) if self.predictions else None
+        return {} if example is None else {"detections": recording_plot(example)}
+
+    def _example(self, datamodule: Any) -> Prediction | None:
+        if not self.scores_events or (index := median_recording(self.predictions)) is None:
+            return None
+        return self.predict_recording(datamodule, datamodule.recordings[index])

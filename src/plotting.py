@@ -1,0 +1,233 @@
+"""Interactive figures that every twin may use: plotly in one style, whose colours the report turns over for the dark.
+
+A task hands over its figures by :meth:`~.tasks.base.BaseTask.plots`; :func:`save` writes them into the run's
+``figures/`` as plotly's JSON, which reports embed and notebooks load. Caption and title travel inside the figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+#: Drawn in these on light paper; the page's script exchanges them for their dark counterparts.
+INK, FAINT, GRID = "#1b1d21", "#6c7079", "#e2e4e8"
+#: Okabe and Ito's colours, which colour-blind readers can tell apart, a little lighter to stand on both papers.
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#2b83ba", "#e69f00", "#009e73", "#d9601a", "#c26a9d"
+PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, "#56b4e9", "#8c6d31", FAINT)
+#: Points of a line beyond which it is thinned: more than a screen shows at full zoom-out, few enough to move fluently.
+MAX_POINTS = 40_000
+CLEAR = "rgba(0,0,0,0)"
+_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+
+
+def blank(title: str, caption: str, rows: int = 1, columns: int = 1, height: int = 380, **grid: Any) -> go.Figure:
+    """An empty figure in the house style.
+
+    Args:
+        title: What it shows, in a few words.
+        caption: How to read it, a sentence or two; the report prints it below.
+        rows: Rows of panels.
+        columns: Columns of panels.
+        height: Height, pixels.
+        **grid: Further arguments of ``make_subplots``.
+    """
+    figure = make_subplots(rows=rows, cols=columns, **grid)
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": FAINT, "ticks": "outside", "tickcolor": FAINT}
+    figure.update_layout(
+        template="none",
+        meta={"title": title, "caption": caption},
+        colorway=PALETTE,
+        height=height,
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        font={"family": _FONT, "size": 13, "color": INK},
+        margin={"l": 64, "r": 24, "t": 36, "b": 48},
+        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": CLEAR},
+        hoverlabel={"font": {"family": _FONT}},
+        dragmode="zoom",
+        uirevision="kept",  # turning the colours over keeps the zoom
+    )
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    figure.update_annotations(font={"size": 13, "color": INK})  # titles of panels
+    return figure
+
+
+def trace(values: NDArray[Any], step: float, name: str, start: float = 0.0, **style: Any) -> go.Scattergl:
+    """A line over evenly spaced samples, thinned by a whole stride where it has more than :data:`MAX_POINTS`.
+
+    Args:
+        values: ``(sample,)``; integers stay integers, others become float32.
+        step: Distance of two samples on the x axis.
+        name: For the legend.
+        start: Position of the first sample.
+        **style: ``color``, ``width``, ``dash`` of the line; anything else of ``go.Scattergl``.
+    """
+    stride = max(1, -(-len(values) // MAX_POINTS))
+    line = {key: style.pop(key) for key in ("color", "width", "dash", "shape") if key in style}
+    kept = np.ascontiguousarray(np.asarray(values)[::stride])
+    kept = kept if kept.dtype.kind in "iu" else kept.astype(np.float32)
+    return go.Scattergl(
+        x0=start, dx=step * stride, y=kept, name=name, mode="lines", line={"width": 1.2, **line}, **style
+    )
+
+
+def heatmaps(
+    title: str,
+    caption: str,
+    panels: Mapping[str, NDArray[Any]],
+    names: Sequence[str] = (),
+    limit: float | None = None,
+    sequential: Sequence[str] = (),
+    height: int = 420,
+) -> go.Figure:
+    """Square matrices side by side on linked axes: zooming one zooms all.
+
+    Args:
+        title: See :func:`blank`.
+        caption: See :func:`blank`.
+        panels: Title to matrix ``(row, column)``.
+        names: Of rows and columns, shown under the pointer.
+        limit: Ends of the diverging colour scale; the largest absolute value where it is not given.
+        sequential: Titles of panels on a scale from zero instead.
+        height: Pixels.
+    """
+    figure = blank(title, caption, 1, len(panels), height, subplot_titles=list(panels), horizontal_spacing=0.06)
+    shared = [values for key, values in panels.items() if key not in sequential]
+    limit = limit or float(np.nanmax(np.abs(np.stack(shared)))) or 1.0
+    for column, (key, values) in enumerate(panels.items(), 1):
+        apart = key in sequential
+        domain = figure.layout[f"xaxis{column if column > 1 else ''}"].domain
+        figure.add_heatmap(
+            z=np.asarray(values, dtype=np.float32),
+            x=list(names) or None,
+            y=list(names) or None,
+            colorscale="Magma" if apart else "RdBu_r",
+            zmin=0 if apart else -limit,
+            zmax=(float(np.nanmax(values)) or 1.0) if apart else limit,
+            # Bars below the panels take no width from them.
+            colorbar={
+                **{"orientation": "h", "len": domain[1] - domain[0], "x": sum(domain) / 2, "y": -0.05},
+                **{"yanchor": "top", "thickness": 8, "outlinewidth": 0, "tickfont": {"size": 11}, "nticks": 5},
+            },
+            hovertemplate="%{y} – %{x}: %{z:.3f}<extra>" + key + "</extra>",
+            row=1,
+            col=column,
+        )
+    figure.update_xaxes(showticklabels=False, ticks="", showgrid=False, constrain="domain")
+    figure.update_yaxes(showticklabels=False, ticks="", showgrid=False, constrain="domain", autorange="reversed")
+    figure.update_yaxes(scaleanchor="x", row=1, col=1)
+    for column in range(2, len(panels) + 1):
+        figure.update_xaxes(matches="x", row=1, col=column)
+        figure.update_yaxes(matches="y", row=1, col=column)
+    figure.update_layout(margin={"l": 12, "r": 12, "t": 36, "b": 48})
+    return figure
+
+
+def slices(
+    title: str,
+    caption: str,
+    image: NDArray[Any],
+    truth: NDArray[np.bool_] | None = None,
+    predicted: NDArray[np.bool_] | None = None,
+    spacing_mm: Sequence[float] = (1.0, 1.0, 1.0),
+    max_slices: int = 32,
+    margin: int = 4,
+) -> go.Figure:
+    """A volume in three planes, each with a slider; over it where the two masks agree and where they do not.
+
+    Only slices around the masks are kept, all of them where there is no mask, thinned to ``max_slices`` a plane.
+
+    Args:
+        title: See :func:`blank`.
+        caption: See :func:`blank`.
+        image: Intensities, ``(x, y, z)``, RAS.
+        truth: Annotated mask, ``(x, y, z)``.
+        predicted: Mask of the model, ``(x, y, z)``.
+        spacing_mm: Size of a voxel.
+        max_slices: Slices a plane.
+        margin: Slices kept beyond the masks on both sides.
+    """
+    low, high = np.percentile(image, (1, 99.5))
+    grey = (np.clip((image - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+    empty = np.zeros(image.shape, dtype=bool)
+    overlay = (empty if truth is None else truth).astype(np.uint8) + 2 * (
+        empty if predicted is None else predicted
+    ).astype(np.uint8)
+    planes = (("sagittal", 0), ("coronal", 1), ("axial", 2))
+    figure = blank(title, caption, 1, 3, 470, subplot_titles=[name for name, _ in planes], horizontal_spacing=0.03)
+    frames, sliders = [], []
+    for column, (name, axis) in enumerate(planes, 1):
+        kept = _kept(overlay, axis, margin, max_slices)
+        sized = np.count_nonzero(overlay, axis=tuple(other for other in range(3) if other != axis))[kept]
+        first = int(sized.argmax()) if sized.any() else len(kept) // 2
+        for content in (grey, overlay):
+            shown = np.take(content, kept[first], axis=axis).T
+            figure.add_heatmap(z=shown, row=1, col=column, **_look(content is grey))
+        here = [2 * column - 2, 2 * column - 1]
+        for index in kept:
+            data = [go.Heatmap(z=np.take(content, index, axis=axis).T) for content in (grey, overlay)]
+            frames.append(go.Frame(name=f"{name} {index}", data=data, traces=here))
+        domain = figure.layout[f"xaxis{column if column > 1 else ''}"].domain
+        sliders.append(_slider(name, kept, first, domain, spacing_mm[axis]))
+        others = [size for other, size in enumerate(spacing_mm) if other != axis]
+        anchor = f"x{column if column > 1 else ''}"
+        figure.update_yaxes(scaleanchor=anchor, scaleratio=others[1] / others[0], constrain="domain", row=1, col=column)
+    figure.frames = frames
+    figure.update_xaxes(visible=False, constrain="domain")
+    figure.update_yaxes(visible=False)
+    figure.update_layout(sliders=sliders, margin={"l": 12, "r": 12, "t": 36, "b": 110})
+    for code, label in ((3, "both"), (1, "missed"), (2, "only predicted")):
+        if np.any(overlay == code):
+            marker = {"color": _OVERLAY[code], "symbol": "square", "size": 10}
+            figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=label)
+    return figure
+
+
+#: Colours of the overlay by code: nothing, annotated only, predicted only, both.
+_OVERLAY = (CLEAR, BLUE, VERMILLION, GREEN)
+
+
+def _kept(overlay: NDArray[Any], axis: int, margin: int, limit: int) -> NDArray[np.intp]:
+    marked = np.flatnonzero(overlay.any(axis=tuple(other for other in range(3) if other != axis)))
+    size = overlay.shape[axis]
+    first, last = (max(0, marked[0] - margin), min(size - 1, marked[-1] + margin)) if len(marked) else (0, size - 1)
+    return np.unique(np.linspace(first, last, min(limit, last - first + 1)).round().astype(int))
+
+
+def _look(grey: bool) -> dict[str, Any]:
+    if grey:
+        scale: dict[str, Any] = {"colorscale": "Greys_r", "zmin": 0, "zmax": 255}
+    else:
+        steps = [[edge / 4, colour] for code, colour in enumerate(_OVERLAY) for edge in (code, code + 1)]
+        scale = {"colorscale": steps, "zmin": -0.5, "zmax": 3.5, "opacity": 0.45}
+    return {"showscale": False, "hoverinfo": "skip", **scale}
+
+
+def _slider(name: str, kept: NDArray[np.intp], first: int, domain: Sequence[float], step_mm: float) -> dict[str, Any]:
+    at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+    steps = [
+        {"label": f"{index * step_mm:.0f}", "method": "animate", "args": [[f"{name} {index}"], at_once]}
+        for index in kept
+    ]
+    return {
+        **{"active": first, "steps": steps, "x": domain[0], "len": domain[1] - domain[0], "pad": {"t": 24}},
+        **{"currentvalue": {"prefix": f"{name} ", "suffix": " mm", "font": {"size": 12}}},
+        **{"ticklen": 0, "font": {"color": CLEAR}, "bgcolor": GRID, "bordercolor": FAINT},
+    }
+
+
+def save(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:
+    """Write each figure as ``<name>.json`` into ``folder``, made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.json")
+        paths[-1].write_text(figure.to_json(engine="json"), encoding="utf-8")
+    return paths
