@@ -1,9 +1,13 @@
-"""Result tables as Markdown, from the numbers of ``expected.json`` alone."""
+"""Result tables: from the numbers of ``expected.json`` alone to Markdown, CSV, LaTeX and, by the report, HTML."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,128 @@ from .run_folder import write_text
 BEGIN, END = "<!-- tables: written by `neurotwin reproduce --update` -->", "<!-- end of tables -->"
 
 
-def render(rows: Mapping[str, Mapping[str, Any]], layout: Sequence[Mapping[str, Any]] = ()) -> str:
+@dataclass(frozen=True)
+class Stat:
+    """A number that was measured several times, once a seed.
+
+    Attributes:
+        values: One a seed.
+    """
+
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, metric: Mapping[str, Any] | None) -> Stat | None:
+        """From a metric of ``expected.json``; None where there is none, or where its mean is undefined."""
+        values = () if metric is None else tuple(math.nan if v is None else float(v) for v in metric["values"])
+        return cls(values) if values and not math.isnan(sum(values)) else None
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation over seeds, n - 1 in the denominator; None of one value."""
+        n, mean = len(self.values), self.mean
+        return math.sqrt(math.fsum((v - mean) ** 2 for v in self.values) / (n - 1)) if n > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % confidence interval of the mean over seeds (Student's t): other seeds, not other data."""
+        if self.sd is None:
+            return None
+        from scipy.special import stdtrit
+
+        n = len(self.values)
+        half = float(stdtrit(n - 1, 0.975)) * self.sd / math.sqrt(n)
+        return self.mean - half, self.mean + half
+
+    @property
+    def digits(self) -> int:
+        """Three significant digits of the mean, but no more than five decimals: what is smaller is rounding."""
+        mean = abs(self.mean)
+        return 3 if mean == 0 or mean >= 0.1 else min(5, 2 - math.floor(math.log10(mean)))
+
+    def __str__(self) -> str:
+        spread = "" if self.sd is None else f" ± {self.sd:.{self.digits}f}"
+        return f"{self.mean:.{self.digits}f}{spread} ({len(self.values)})"
+
+
+Cell = str | int | float | Stat | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head, and how they are written.
+
+    Attributes:
+        head: One name a column.
+        rows: Cells; None is printed as a dash.
+        title: Heading.
+        note: A sentence below.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    title: str = ""
+    note: str = ""
+
+    def without_empty(self) -> Table:
+        """The same without the columns in which nothing stands."""
+        kept = [k for k in range(len(self.head)) if any(row[k] not in (None, "") for row in self.rows)]
+        rows = tuple(tuple(row[k] for k in kept) for row in self.rows)
+        return replace(self, head=tuple(self.head[k] for k in kept), rows=rows)
+
+    def markdown(self) -> str:
+        """Heading, table, note."""
+        lines = [list(self.head), ["---"] * len(self.head), *[[text(cell) for cell in row] for row in self.rows]]
+        heading = f"### {self.title}\n\n" if self.title else ""
+        note = f"\n\n{self.note}" if self.note else ""
+        return heading + "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"{note}\n"
+
+    def csv(self) -> str:
+        """Numbers in full; a column of measured numbers becomes four: mean, ``_sd``, ``_n`` and the ``_values``."""
+        measured = [any(isinstance(row[k], Stat) for row in self.rows) for k in range(len(self.head))]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        head: list[str] = []
+        for name, several in zip(self.head, measured, strict=True):
+            head += [name, f"{name}_sd", f"{name}_n", f"{name}_values"] if several else [name]
+        writer.writerow(head)
+        for row in self.rows:
+            line: list[Any] = []
+            for cell, several in zip(row, measured, strict=True):
+                if isinstance(cell, Stat):
+                    line += [cell.mean, cell.sd, len(cell.values), " ".join(map(repr, cell.values))]
+                else:
+                    line += [cell, None, None, None] if several else [cell]
+            writer.writerow(line)
+        return out.getvalue()
+
+    def latex(self) -> str:
+        """A ``tabular`` for the package booktabs."""
+        numeric = [all(not isinstance(row[k], str) for row in self.rows) for k in range(len(self.head))]
+        columns = "".join("r" if right else "l" for right in numeric)
+        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines += [" & ".join(map(_tex, self.head)) + r" \\", r"\midrule"]
+        lines += [" & ".join(_tex(text(cell)) for cell in row) + r" \\" for row in self.rows]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        title = f"% {self.title}\n" if self.title else ""
+        return title + "\n".join(lines) + "\n"
+
+
+def text(cell: Cell) -> str:
+    """A cell as it is printed."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return "-"
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return f"{cell:,}"
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def tables(rows: Mapping[str, Mapping[str, Any]], layout: Sequence[Mapping[str, Any]] = ()) -> list[Table]:
     """All tables of a paper.
 
     Args:
@@ -22,21 +147,31 @@ def render(rows: Mapping[str, Mapping[str, Any]], layout: Sequence[Mapping[str, 
         layout: ``paper.yaml``'s ``tables``; each either a list (``title``, ``rows`` globs) or, with ``index``,
             ``columns`` and ``metric``, a pivot of grid axes. Without a layout, one list of everything.
     """
-    parts = []
-    for table in layout or [{"title": "", "rows": ["*"]}]:
-        chosen = {n: r for n, r in rows.items() if any(fnmatch(n, p) for p in table.get("rows", ["*"]))}
-        if not chosen:
-            continue
-        text = _pivot(chosen, table) if "index" in table else _list(chosen, table.get("metrics", []))
-        heading = f"### {table['title']}\n\n" if table.get("title") else ""
-        note = f"\n\n{table['note']}" if table.get("note") else ""
-        parts.append(f"{heading}{text}{note}\n")
+    found = []
+    for entry in layout or [{"rows": ["*"]}]:
+        chosen = chosen_rows(rows, entry)
+        if chosen:
+            found.append(_pivot(chosen, entry) if "index" in entry else _list(chosen, entry))
+    return found
+
+
+def chosen_rows(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The rows that a table of the layout shows."""
+    return {n: r for n, r in rows.items() if any(fnmatch(n, p) for p in entry.get("rows", ["*"]))}
+
+
+def render(rows: Mapping[str, Mapping[str, Any]], layout: Sequence[Mapping[str, Any]] = ()) -> str:
+    """:func:`tables` as Markdown, and what they cost."""
+    return "\n".join([*(table.markdown() for table in tables(rows, layout)), f"{cost(rows)}\n"])
+
+
+def cost(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """How many rows, what they cost, on which device and by which code."""
     commits = sorted({commit for row in rows.values() for commit in row["commit"]})
-    cost = sum(row["cpu_seconds"] for row in rows.values())
+    seconds = sum(row["cpu_seconds"] for row in rows.values())
     devices = ", ".join(sorted({row["device"] for row in rows.values()}))
     code = ", ".join(commits)
-    parts.append(f"{len(rows)} rows, {cost / 3600:.2f} CPU-hours on {devices}, code {code} (+: uncommitted changes).\n")
-    return "\n".join(parts)
+    return f"{len(rows)} rows, {seconds / 3600:.2f} CPU-hours on {devices}, code {code} (+: uncommitted changes)."
 
 
 def verdict(row: Mapping[str, Any]) -> str:
@@ -69,56 +204,43 @@ def update_readme(path: Path, text: str) -> None:
     write_text(path, f"{head}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}")
 
 
-def _list(rows: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> str:
-    head = ["row", "published", "ours", "Δ", "verdict", *metrics, "parameters", "CPU-s"]
-    lines = [head, ["---"] * len(head)]
+def _list(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> Table:
+    metrics = entry.get("metrics", [])
+    lines: list[tuple[Cell, ...]] = []
     for name, row in rows.items():
-        ours = row["metrics"].get(row["metric"])
-        published = row["published"]
+        ours, published = Stat.of(row["metrics"].get(row["metric"])), row["published"]
+        source = f" ({row['source']})" if row["source"] else ""
         lines.append(
-            [
+            (
                 name,
-                "-" if published is None else f"{published:g}" + (f" ({row['source']})" if row["source"] else ""),
-                _value(ours),
-                "-" if published is None or _value(ours) == "-" else f"{ours['mean'] - published:+.3f}",
+                None if published is None else f"{published:g}{source}",
+                ours,
+                None if published is None or ours is None else f"{ours.mean - published:+.3f}",
                 verdict(row),
-                *[_value(row["metrics"].get(metric)) for metric in metrics],
-                f"{row['parameters']:,}" if row["parameters"] else "-",
+                *[Stat.of(row["metrics"].get(metric)) for metric in metrics],
+                row["parameters"] or None,
                 f"{row['cpu_seconds']:.0f}",
-            ]
+            )
         )
-    return _markdown(lines)
+    head = ("row", "published", "ours", "Δ", "verdict", *metrics, "parameters", "CPU-s")
+    return Table(head, tuple(lines), entry.get("title", ""), entry.get("note", ""))
 
 
-def _pivot(rows: Mapping[str, Mapping[str, Any]], table: Mapping[str, Any]) -> str:
-    index, column = table["index"], table["columns"]
+def _pivot(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> Table:
+    index, column, metric = entry["index"], entry["columns"], entry.get("metric")
     members = [row for row in rows.values() if index in row["labels"] and column in row["labels"]]
     columns = list(dict.fromkeys(row["labels"][column] for row in members))
-    lines = [[index, *columns], ["---"] * (len(columns) + 1)]
+    lines: list[tuple[Cell, ...]] = []
     for label in dict.fromkeys(row["labels"][index] for row in members):
         cells = {row["labels"][column]: row for row in members if row["labels"][index] == label}
-        metric = table.get("metric")
-        lines.append(
-            [
-                label,
-                *[
-                    _value(cells[c]["metrics"].get(metric or cells[c]["metric"])) if c in cells else "-"
-                    for c in columns
-                ],
-            ]
-        )
-    return _markdown(lines)
+        found = (cells.get(name) for name in columns)
+        lines.append((label, *[Stat.of(r["metrics"].get(metric or r["metric"])) if r else None for r in found]))
+    return Table((index, *columns), tuple(lines), entry.get("title", ""), entry.get("note", ""))
 
 
-def _value(metric: Mapping[str, Any] | None) -> str:
-    if metric is None or metric["mean"] is None or math.isnan(metric["mean"]):  # such as a mean over no subject
-        return "-"
-    mean, sd = metric["mean"], metric["sd"]
-    # Three significant digits, but no more than five decimals: what is smaller is rounding.
-    digits = 3 if mean == 0 or abs(mean) >= 0.1 else min(5, 2 - math.floor(math.log10(abs(mean))))
-    spread = "" if sd is None else f" ± {sd:.{digits}f}"
-    return f"{mean:.{digits}f}{spread} ({metric['n']})"
+_TEX = {"±": r"$\pm$", "Δ": r"$\Delta$", "−": "--", "µ": r"$\mu$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
+_TEX |= {mark: "\\" + mark for mark in "&%$#_{}"} | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _tex(cell: str) -> str:
+    return re.sub("|".join(map(re.escape, _TEX)), lambda match: _TEX[match[0]], cell)
