@@ -16,6 +16,7 @@ _LAZY = {
     "predict": ".prediction",
     "audit": ".leakage.audit",
     "reproduce": ".reproduction",
+    "report": ".reporting",
     "check": ".gates",
     "show": ".config",
     "list_configs": ".registry",

@@ -101,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=int, default=1, help="processes")
     sub.add_argument("--smoke", action="store_true", help="two batches of one fold of every row: does it run?")
     sub.add_argument("--update", action="store_true", help="write expected.json and the table in the README")
+    sub = verb("report", verbs.report, "Papers and runs side by side: Markdown, CSV, LaTeX or one HTML page")
+    sub.add_argument("subjects", nargs="*", metavar="PAPER|EXPERIMENT|RUN", help="without any: all papers")
+    sub.add_argument("--format", default="md", choices=("md", "csv", "latex", "html"))
+    sub.add_argument("--html", action="store_true", help="the same as --format html")
+    sub.add_argument("--output", type=Path, default=None, help="file to write (HTML: report.html)")
+    sub.add_argument("--no-draw", action="store_true", help="only the figures that the runs have kept")
     return parser
 
 

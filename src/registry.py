@@ -118,12 +118,18 @@ def experiment_entry(name: str) -> Entry:
     return entries[name]
 
 
+def papers() -> dict[str, Path]:
+    """Papers by name, with the folder that holds ``paper.yaml``."""
+    found = {p.parent.name: p.parent for s in sources() for p in s.experiments.glob("*/paper.yaml")}
+    return dict(sorted(found.items()))
+
+
 def paper_dir(paper: str) -> Path:
-    """Folder of a paper's experiments, the one that holds ``paper.yaml``."""
-    papers = {p.parent.name: p.parent for s in sources() for p in s.experiments.glob("*/paper.yaml")}
-    if paper not in papers:
-        raise ConfigError(f"unknown paper {paper!r}: {did_you_mean(paper, papers)}")
-    return papers[paper]
+    """Folder of a paper's experiments."""
+    known = papers()
+    if paper not in known:
+        raise ConfigError(f"unknown paper {paper!r}: {did_you_mean(paper, known)}")
+    return known[paper]
 
 
 def _package_dir(name: str) -> Path:

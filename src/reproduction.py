@@ -120,7 +120,8 @@ def reproduce(
     target = Path(composed[0].config["runs_dir"]).expanduser() / paper
     target.mkdir(parents=True, exist_ok=True)
     text = render(results, layout)
-    write_json(target / "reproduction.json", {"rows": results})
+    if not smoke:  # reports show it
+        write_json(target / "reproduction.json", {"rows": results})
     (target / "reproduction.md").write_text(text, encoding="utf-8")
     missing = len({job.hash for job in composed} - set(done))
     return text + (
@@ -269,7 +270,7 @@ def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
     """Metrics of a row: the folds of a seed pooled into one value, then mean and sd over seeds."""
     values: dict[str, list[float]] = defaultdict(list)
     for group in groups:
-        for name, value in _pooled(group).items():
+        for name, value in pooled(group).items():
             values[name].append(value)
     members = [run for group in groups for run in group]
     return {
@@ -299,7 +300,7 @@ def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
     }
 
 
-def _pooled(group: Sequence[Run]) -> dict[str, float]:
+def pooled(group: Sequence[Run]) -> dict[str, float]:
     """One value a metric from all folds of a seed: scores of the concatenated predictions, not means of scores."""
     if len(group) == 1:
         return group[0].metrics

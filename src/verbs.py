@@ -105,6 +105,19 @@ def reproduce(options: argparse.Namespace) -> None:
     print(table)
 
 
+def report(options: argparse.Namespace) -> None:
+    """Report on papers and runs."""
+    from . import reporting
+
+    written = reporting.report(
+        options.subjects,
+        format="html" if options.html else options.format,
+        output=options.output,
+        draw=not options.no_draw,
+    )
+    print(written)
+
+
 def runs(options: argparse.Namespace) -> None:
     """List the runs."""
     from . import run_folder
