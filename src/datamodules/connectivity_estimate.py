@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 #: Estimator: nilearn's kind and scikit-learn's covariance.
 ESTIMATORS = {
-    "pearson": ("correlation", EmpiricalCovariance),
+    "pearson": ("correlation", EmpiricalCovariance),  # both computed directly: nilearn takes ten times as long
     "fisher": ("correlation", EmpiricalCovariance),
     "ledoit-wolf": ("correlation", LedoitWolf),
     "partial": ("partial correlation", LedoitWolf),
@@ -71,11 +71,14 @@ def estimate(series: Sequence[Array], estimator: str, fitted_on: Sequence[int] |
         variances, is dropped too.
     """
     require_estimator(estimator)
-    kind, covariance = ESTIMATORS[estimator]
-    measure = ConnectivityMeasure(kind=kind, cov_estimator=covariance(store_precision=False), standardize=False)
     scaled = [_standardise(x) for x in series]
-    measure.fit([scaled[k] for k in (range(len(scaled)) if fitted_on is None else fitted_on)])
-    matrices = np.asarray(measure.transform(scaled))
+    if estimator in ("pearson", "fisher"):
+        matrices = np.stack([x.T @ x / len(x) for x in scaled])
+    else:
+        kind, covariance = ESTIMATORS[estimator]
+        measure = ConnectivityMeasure(kind=kind, cov_estimator=covariance(store_precision=False), standardize=False)
+        measure.fit([scaled[k] for k in (range(len(scaled)) if fitted_on is None else fitted_on)])
+        matrices = np.asarray(measure.transform(scaled))
     matrices = (matrices + matrices.transpose(0, 2, 1)) / 2
     index = np.arange(matrices.shape[-1])
     matrices[:, index, index] = 0.0

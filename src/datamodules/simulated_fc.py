@@ -13,7 +13,10 @@ from ..errors import ConfigError
 from ..simulators.connectome import generate_connectome, load_connectome
 from ..simulators.whole_brain import Scans, WholeBrainSimulator
 from .connectivity import ConnectivityDataModule, Person
+from .connectivity_estimate import estimate
 from .formats.timeseries import TimeSeries
+
+Array = NDArray[np.float64]
 
 
 class SimulatedFCDataModule(ConnectivityDataModule):
@@ -77,6 +80,11 @@ class SimulatedFCDataModule(ConnectivityDataModule):
             people.append(Person(name, rest, story, true_target=scans.story_connectivity))
         return people
 
+    @cached_property
+    def correlations(self) -> tuple[Array, Array]:
+        """See the base; shared by the folds of one cohort in this process."""
+        return _correlations(self._brain, self._settings, self.n_subjects, self.data_seed)
+
     @property
     def region_networks(self) -> tuple[str, ...]:
         """Network of each region."""
@@ -97,3 +105,9 @@ def _simulator(brain: int | str, settings: tuple[Any, ...]) -> WholeBrainSimulat
 def _cohort(brain: int | str, settings: tuple[Any, ...], n_subjects: int, seed: int) -> tuple[Scans, ...]:
     """The people last simulated in this process: the folds of one cohort differ in nothing but the split."""
     return tuple(_simulator(brain, settings).cohort(n_subjects, seed))
+
+
+@lru_cache(maxsize=1)
+def _correlations(brain: int | str, settings: tuple[Any, ...], n_subjects: int, seed: int) -> tuple[Array, Array]:
+    people = _cohort(brain, settings, n_subjects, seed)
+    return estimate([scans.rest for scans in people], "pearson"), estimate([scans.story for scans in people], "pearson")

@@ -44,7 +44,7 @@ class LineGNN(nn.Module):
         self,
         n_nodes: int,
         convolution: str = "sage",
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[int] = (32, 32),
         dropout: float = 0.0,
         density: float = 1.0,
         heads: int = 4,
