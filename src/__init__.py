@@ -17,6 +17,7 @@ _LAZY = {
     "audit": ".leakage.audit",
     "reproduce": ".reproduction",
     "report": ".reporting",
+    "simulate": ".simulation",
     "check": ".gates",
     "show": ".config",
     "list_configs": ".registry",

@@ -29,6 +29,7 @@ KINDS = (
     "callbacks",
     "logger",
     "debug",
+    "simulator",
 )
 
 

@@ -105,6 +105,18 @@ def reproduce(options: argparse.Namespace) -> None:
     print(table)
 
 
+def simulate(options: argparse.Namespace) -> None:
+    """Simulate one recording and write it."""
+    from . import simulation, simulation_files
+
+    made = simulation.make(options.simulator, options.seed, options.overrides)
+    if options.out is None:
+        print(made.data)
+        return
+    for path in simulation_files.write(made, options.out):
+        print(path)
+
+
 def report(options: argparse.Namespace) -> None:
     """Report on papers and runs."""
     from . import reporting

@@ -31,6 +31,8 @@ SOMATA = (
     {"CaT": 0.5, "CaS": 2.2, "A": 9.0, "KCa": 11.0, "Kd": 10.0, "leak": 0.022},
 )
 AXON = {"Na": 100.0, "Kd": 100.0, "leak": 0.02}
+#: Units of what ``CircuitRecording.hidden`` holds.
+HIDDEN_UNITS = {"voltage": "mV", "axon": "mV", "calcium": "µM", "h": "nA", "gate": "1"}
 AXON_CAPACITANCE_NF, AXIAL_US, LEAK_MV = 0.2, 0.1, -55.0
 
 
@@ -51,7 +53,7 @@ class HalfCenterSimulator:
         substeps: Integration steps a sample.
 
     Example:
-        >>> trial = HalfCenterSimulator(seconds=0.1, burn_in_s=0.0).trial(seed=0)
+        >>> trial = HalfCenterSimulator(seconds=0.1, burn_in_s=0.0).record(seed=0)
         >>> trial.voltage.shape, trial.synaptic.shape
         ((1000, 2), (1000, 2))
     """
@@ -93,7 +95,7 @@ class HalfCenterSimulator:
             calcium_tau_ms=CALCIUM_TAU_LIU_MS,
         )
 
-    def trial(self, seed: np.random.SeedSequence | int, name: str = "trial") -> CircuitRecording:
+    def record(self, seed: np.random.SeedSequence | int, name: str = "trial") -> CircuitRecording:
         """Simulate one trial; the seed decides input and measurement noise, not the cells.
 
         Returns:
@@ -122,7 +124,7 @@ class HalfCenterSimulator:
     def trials(self, n: int, data_seed: int = 0) -> list[CircuitRecording]:
         """``n`` trials; the first ones stay the same when more are asked for."""
         seeds = np.random.SeedSequence(data_seed).spawn(n)
-        return [self.trial(seed, f"trial-{i}") for i, seed in enumerate(seeds, start=1)]
+        return [self.record(seed, f"trial-{i}") for i, seed in enumerate(seeds, start=1)]
 
     def variant(self, **changes: object) -> HalfCenterSimulator:
         """The same preparation with some settings changed, for counterfactuals."""

@@ -136,6 +136,10 @@ class WholeBrainSimulator:
             raise ConfigError(f"n_subjects={n_subjects}: at least one person is needed")
         return [self.subject(np.random.default_rng([seed, k])) for k in range(n_subjects)]
 
+    def record(self, seed: int) -> Scans:
+        """The first person of the cohort of that seed."""
+        return self.cohort(1, seed)[0]
+
     def subject(self, rng: np.random.Generator) -> Scans:
         """Draw a person and both scans."""
         trait, surprise = rng.standard_normal(2)

@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter1d
 
 @pytest.fixture(scope="module")
 def trial():
-    return HalfCenterSimulator(seconds=20.0, burn_in_s=5.0).trial(seed=0)
+    return HalfCenterSimulator(seconds=20.0, burn_in_s=5.0).record(seed=0)
 
 
 def test_it_bursts_in_antiphase_like_a_crab_neuron(trial):
@@ -27,7 +27,7 @@ def test_it_bursts_in_antiphase_like_a_crab_neuron(trial):
 
 
 def test_uncoupled_cells_do_not_alternate():
-    alone = HalfCenterSimulator(seconds=10.0, synapse_scale=0.0).trial(seed=0)
+    alone = HalfCenterSimulator(seconds=10.0, synapse_scale=0.0).record(seed=0)
     wave = uniform_filter1d(alone.hidden["voltage"], 400, axis=0)
     assert np.abs(alone.synaptic).max() == 0
     assert np.corrcoef(wave.T)[0, 1] > -0.5

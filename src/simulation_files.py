@@ -1,0 +1,94 @@
+"""Simulated recordings as files of the formats that the field uses, readable by the datamodules of real ones."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .contracts import CircuitRecording, Recording
+from .datamodules.formats.edf_writer import write_edf
+from .datamodules.formats.nwb_writer import write_nwb
+from .datamodules.formats.szcore_tsv import write_szcore_tsv
+from .datamodules.formats.timeseries import TimeSeries
+from .datamodules.formats.timeseries_writer import WRITERS, write_timeseries
+from .errors import ConfigError, did_you_mean
+from .simulation import Simulated
+from .simulators.half_center import write_mat
+from .simulators.whole_brain import Scans
+
+
+def write(simulated: Simulated, path: Path | str) -> list[Path]:
+    """Write what a simulator made; the format follows from the file's name, companions lie beside it.
+
+    Args:
+        simulated: Of :func:`~.simulation.make`.
+        path: File to write; its folder is made if it is not there.
+
+    Returns:
+        All written files.
+
+    Raises:
+        ConfigError: If recordings of this kind are not written in that format; the message names those that are.
+    """
+    path = Path(path).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _write(simulated.recording, path, simulated)
+
+
+@singledispatch
+def _write(recording: Any, path: Path, simulated: Simulated) -> list[Path]:
+    raise ConfigError(f"{simulated.name}: there is no file format for a {type(recording).__name__} yet")
+
+
+@_write.register
+def _(recording: Recording, path: Path, simulated: Simulated) -> list[Path]:
+    """EDF+ with all events as annotations, and the seizures as a SzCORE table."""
+    _suffix(path, (".edf",), simulated.name)
+    seizures = [event for event in recording.events if event.kind.startswith("sz")]
+    table = write_szcore_tsv(path.with_name(f"{path.stem}_events.tsv"), seizures, recording.duration_s)
+    return [write_edf(path, recording), table]
+
+
+@_write.register
+def _(recording: CircuitRecording, path: Path, simulated: Simulated) -> list[Path]:
+    """The authors' MATLAB layout, the same names in NPZ or CSV, or NWB in volts and amperes."""
+    kind = _suffix(path, (".mat", ".npz", ".csv", ".nwb"), simulated.name)
+    if kind == ".mat":
+        return [write_mat(path, recording)]
+    if kind == ".nwb":
+        return [write_nwb(path, recording, f"simulated: {simulated.name}, {simulated.data.attrs['settings']}")]
+    columns: dict[str, Any] = {f"V{n + 1}": recording.voltage[:, n] for n in range(recording.n_nodes)}
+    columns |= {f"I{n + 1}": recording.current[:, n] for n in range(recording.n_nodes)}
+    if recording.synaptic is not None:
+        columns |= {f"S{n + 1}": recording.synaptic[:, n] for n in range(recording.n_nodes)}
+    if kind == ".npz":
+        np.savez_compressed(path, **columns)
+    else:
+        pd.DataFrame(columns).to_csv(path, index=False, float_format="%.6g")
+    return [path]
+
+
+@_write.register
+def _(recording: Scans, path: Path, simulated: Simulated) -> list[Path]:
+    """``<name>_rest`` and ``<name>_story`` in the chosen format, and ``<name>_truth.npz``."""
+    kind = _suffix(path, tuple(WRITERS), simulated.name)
+    stem = path.name[: -len(kind)]
+    brain, written = simulated.simulator.connectome, []
+    for state in ("rest", "story"):
+        scan = TimeSeries(getattr(recording, state), brain.names, simulated.simulator.tr_s)
+        written.append(write_timeseries(path.with_name(f"{stem}_{state}{kind}"), scan, brain.positions_mm))
+    truth = path.with_name(f"{stem}_truth.npz")
+    names = ("rest_connectivity", "story_connectivity", "effect", "trait")
+    np.savez_compressed(truth, names=np.array(brain.names), **{name: getattr(recording, name) for name in names})
+    return [*written, truth]
+
+
+def _suffix(path: Path, known: tuple[str, ...], name: str) -> str:
+    for suffix in sorted(known, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise ConfigError(f"{path}: {name} is written as {', '.join(known)}; {did_you_mean(path.suffix, known)}")
