@@ -4,8 +4,10 @@ from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
 from .circuit import CircuitBatch, CircuitRecording, DynamicsModel
 from .connectivity import ConnectivityBatch
 from .eeg import EEGBatch, Event, Recording
+from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
 
 __all__ = [
+    "KOOS",
     "CircuitBatch",
     "CircuitRecording",
     "ConnectivityBatch",
@@ -14,8 +16,12 @@ __all__ = [
     "DynamicsModel",
     "EEGBatch",
     "Event",
+    "Exam",
     "FilePredictor",
     "FittedModel",
+    "MRIBatch",
     "Predictions",
     "Recording",
+    "Volume",
+    "VolumeModel",
 ]

@@ -26,6 +26,7 @@ class DataSpec:
         sampling_rate_hz: Samples per second of the windows that the model sees.
         n_nodes: Nodes of a graph, regions of an atlas, neurons of a circuit.
         spacing_mm: Voxel spacing (x, y, z) of the volumes that the model sees.
+        patch_size: Voxels (x, y, z) of a training patch.
         channel_names: One name a channel.
         class_names: One name an output class.
     """
@@ -36,6 +37,7 @@ class DataSpec:
     sampling_rate_hz: float | None = None
     n_nodes: int | None = None
     spacing_mm: tuple[float, float, float] | None = None
+    patch_size: tuple[int, int, int] | None = None
     channel_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
 
