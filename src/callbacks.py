@@ -150,6 +150,14 @@ class Heartbeat(Callback):
 class _Checkpoint(ModelCheckpoint):
     """A checkpoint that may move with its run folder: the best score is kept when the folder's path has changed."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """File names only: a checkpoint that is shared does not say where it was written."""
+        state: dict[str, Any] = {
+            name: Path(value).name if name == "dirpath" or (name.endswith("_path") and value) else value
+            for name, value in super().state_dict().items()
+        }
+        return {**state, "best_k_models": {Path(path).name: score for path, score in state["best_k_models"].items()}}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the paths of the checkpoint for those of today's folder."""
         folder = Path(str(self.dirpath))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import verbs
-from .errors import NeurotwinError
+from .errors import NeurotwinError, printable
 from .terminal import log_to_terminal
 
 _EPILOG = (
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NeurotwinError as error:
         if show_traceback:
             traceback.print_exc()
-        print(f"neurotwin: error: {error}", file=sys.stderr)
+        print(f"neurotwin: error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("neurotwin: interrupted; `neurotwin runs` lists the run, `neurotwin resume RUN` goes on", file=sys.stderr)
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if show_traceback:
             traceback.print_exc()
-        print(f"neurotwin: {type(error).__name__}: {error}\n(--traceback shows where)", file=sys.stderr)
+        print(f"neurotwin: {type(error).__name__}: {printable(str(error))}\n(--traceback shows where)", file=sys.stderr)
         return 1
     finally:
         logging.getLogger("neurotwin").removeHandler(handler)

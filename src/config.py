@@ -30,12 +30,14 @@ from omegaconf import OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from .config_errors import COMMAND_LINE, config_file, explain
 from .errors import ConfigError, did_you_mean
+from .privacy import own_environment, restore
 from .registry import KINDS, experiment_entry, list_configs, sources
+from .targets import named_targets, refused_object, refused_path
 
 #: What Hydra's grammar reads as something else than a string.
 _WORDS = frozenset({"null", "true", "false", "nan", "inf"})
-COMMAND_LINE = "command line"
 #: Groups whose keys are constructor arguments: open to any key here, checked against the signature in gate 2.
 OPEN_GROUPS = frozenset({"datamodule", "model", "task", "optimizer", "scheduler", "trainer", "callbacks", "logger"})
 
@@ -174,7 +176,7 @@ def _compose(root: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str,
     except UnicodeDecodeError as error:
         raise ConfigError(f"a YAML file is not UTF-8 text: {error}") from error
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(explain(error, _known_keys())) from error
     known = [f.name for f in fields(Schema)]
     for key in config:
         if key not in known:
@@ -189,14 +191,15 @@ def _read(root: str, arguments: list[str]) -> tuple[Any, dict[str, str]]:
     quoted = ",".join("'file://" + str(f).replace("'", r"\'") + "'" for f in folders if f.is_dir())
     arguments = [*arguments, f"hydra.searchpath=[{quoted}]"]
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
+    with own_environment(), initialize_config_dir(str(primary.configs.resolve()), version_base="1.3"):
         return hydra_compose(root, arguments), _origins(root, arguments, [primary.configs, *folders])
 
 
 def _resolve(node: Any) -> dict[str, Any]:
     for key in ("data_root", "runs_dir"):  # a run may be resumed from another working directory
         node[key] = str(Path(node[key]).expanduser().resolve())
-    config: Any = OmegaConf.to_container(node, resolve=True)
+    with own_environment():
+        config: Any = OmegaConf.to_container(node, resolve=True)
     return config
 
 
@@ -228,14 +231,23 @@ def override_list(overrides: Mapping[str, Any] | Iterable[str]) -> list[str]:
 
 def recorded(experiment: str, path: Path, overrides: Iterable[str] = ()) -> Composed:
     """A configuration that was saved as ``config.yaml``."""
-    config = with_defaults(load_config(path))
+    config = with_defaults(load_config(path), path)
     return Composed(experiment, config, dict.fromkeys(config, str(path)), tuple(overrides))
 
 
-def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded configuration, completed by keys that the schema has gained since."""
-    defaults: Any = OmegaConf.to_container(OmegaConf.structured(Schema))
-    return {**defaults, **config}
+def with_defaults(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A recorded configuration, completed by keys that the schema has gained since.
+
+    Raises:
+        ConfigError: If a value of it is of another type than the schema's.
+    """
+    try:
+        known = {key: value for key, value in config.items() if key in Schema.__dataclass_fields__}
+        merged: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(Schema), known))
+        list(named_targets(merged))  # nothing in it is left to resolve
+    except (OmegaConfBaseException, ConfigError, ValueError) as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    return merged
 
 
 def config_hash(config: Mapping[str, Any], without: Sequence[str] = ()) -> str:
@@ -258,26 +270,42 @@ def load_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: is no run configuration")
-    return {str(k): v for k, v in config.items()}
+    return {str(k): restore(v) for k, v in config.items()}
 
 
 def instantiate(node: Mapping[str, Any], **extra: Any) -> Any:
-    """Build the object that ``_target_`` names. Nested mappings with a ``_target_`` are built first."""
+    """Build the object that ``_target_`` names. Nested mappings with a ``_target_`` are built first.
+
+    Raises:
+        ConfigError: If a ``_target_`` in it, however deep, is one that a configuration may not name.
+    """
     from hydra.utils import instantiate as hydra_instantiate
 
+    for path in named_targets(node):
+        get_target(path)
     return hydra_instantiate(dict(node), _convert_="all", **extra)
 
 
 def get_target(path: str) -> Any:
-    """Import the class or function behind a ``_target_``."""
+    """Import the class or function behind a ``_target_``.
+
+    Raises:
+        ConfigError: If a configuration may not name it, see ``targets.py``.
+    """
     from hydra.utils import get_object
 
+    path = str(path)
+    if reason := refused_path(path):
+        raise ConfigError(f"_target_={path!r} {reason}")
     logger = logging.getLogger("hydra.utils")  # it prints what the exception says anyway
     logger.disabled = True
     try:
-        return get_object(path)
+        target = get_object(path)
     finally:
         logger.disabled = False
+    if reason := refused_object(path, target):
+        raise ConfigError(f"_target_={path!r} {reason}")
+    return target
 
 
 def show(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) -> str:
@@ -304,10 +332,12 @@ def _origins(root: str, arguments: list[str], folders: Sequence[Path]) -> dict[s
     origin: dict[str, str] = {}
     for default in loader.compute_defaults_list(root, arguments, RunMode.RUN).defaults:
         path = default.config_path
+        if ".." in str(path).split("/"):
+            raise ConfigError(f"{path}: a configuration may not leave its folder")
         found = [file for folder in folders if path and (file := folder / f"{path}.yaml").is_file()]
         if path is None or not found:
             continue
-        name = f"configs/{path}.yaml" if found[0].is_relative_to(folders[0]) else _file(path)
+        name = f"configs/{path}.yaml" if found[0].is_relative_to(folders[0]) else config_file(path)
         if not found[0].is_relative_to(folders[0].parent):
             name = str(found[0])
         prefix = default.package if default.package not in (None, "_global_", "<root>") else ""
@@ -330,7 +360,7 @@ def _parse(text: str) -> Any:
     try:
         return OverridesParser.create().parse_override(text)
     except (HydraException, ValueError) as error:
-        raise ConfigError(_explain(error, text)) from error
+        raise ConfigError(explain(error, _known_keys(), text)) from error
 
 
 def _literal(value: Any) -> str:
@@ -360,39 +390,6 @@ def _check_root(config: Mapping[str, Any], origin: Mapping[str, str]) -> None:
             raise ConfigError(
                 f"{origin.get(key, COMMAND_LINE)}: {key}={config[key]}: must lie between {low} and {high}"
             )
-
-
-def _explain(error: Exception, typed: str | None = None) -> str:
-    """Hydra's and OmegaConf's messages in ours: file, key, value, nearest valid choice."""
-    text, cause = str(error), str(error.__cause__ or "")
-    file = re.search(r"In '([^']+)'", text)
-    where = f"{_file(file.group(1))}: " if file and file.group(1) != "train" else f"{COMMAND_LINE}: "
-    if missing := re.search(r"Could not find '([^'/]+)/(.+)'", text):
-        group, name = missing.groups()
-        choices = [e.name for e in list_configs(group if group in KINDS else "experiment")] if group in KINDS else []
-        choices = choices or re.findall(r"\t([^\s:=]+)$", text.split("Config search path")[0], re.M)
-        return f"{where}{group}={name}: there is no such {group}; {did_you_mean(name, choices)}"
-    if group := re.search(r"You must specify '(\w+)'", text):
-        choices = [e.name for e in list_configs(group.group(1))]
-        return f"{where}no {group.group(1)} is chosen; {did_you_mean('', choices)}"
-    if override := re.search(r"Could not override '([^']+)'", text):
-        return f"{COMMAND_LINE}: unknown key {override.group(1)!r}; {did_you_mean(override.group(1), _known_keys())}"
-    if key := re.search(r"Key '(\w+)' (?:is )?not in .*?full_key: (\S+)", f"{text} {cause}", re.S):
-        return f"{where}unknown key {key.group(2)!r}; {did_you_mean(key.group(2), _known_keys())}"
-    if value := re.search(r"(Value '.*?' .*?could not be converted to \w+).*?full_key: (\S+)", f"{text} {cause}", re.S):
-        return f"{where}{value.group(2)}: {value.group(1)[0].lower()}{value.group(1)[1:]}"
-    if "Interpolation" in type(error).__name__:
-        return f"interpolation fails: {' '.join(text.split())}"
-    if "Ambiguous value" in text or "Sweep parameters" in text:
-        return f"{COMMAND_LINE}: {text.splitlines()[0]}: for a sweep add -m, for a list write key=[a,b]"
-    first = " ".join(
-        filter(None, [text.splitlines()[0] if text else type(error).__name__, cause.splitlines()[0] if cause else ""])
-    )
-    return f"{where}{first}" + (f" (in {typed!r})" if typed else "")
-
-
-def _file(path: str) -> str:
-    return f"{path}.yaml" if path.startswith("experiments/") else f"configs/{path}.yaml"
 
 
 def _known_keys() -> list[str]:

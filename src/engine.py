@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import sys
-import time
 import traceback
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +35,7 @@ from .run_folder import (
     write_json,
     write_text,
 )
+from .run_log import Meter, log_file, quiet
 
 _RUN_DIR = "NEUROTWIN_RUN_DIR"  # how the ranks of a distributed run learn which folder rank 0 claimed
 log = logging.getLogger("neurotwin")
@@ -122,7 +120,7 @@ def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
         raise ConfigError(f"{run.path.name} has no {split} split")
     if run.status != "finished":
         log.warning("%s is %s: this is its last completed epoch", run.path.name, run.status)
-    with _quiet():
+    with quiet():
         trainer = _trainer(composed, run.path, [], logger=False)
         metrics = _test(trainer, pieces, loader)
     write_json(run.path / f"evaluation_{split}.json", metrics)
@@ -136,7 +134,9 @@ def load_task(run: Run) -> Any:
     """
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.record["spec"].items()}
     spec = DataSpec(**known)
-    pieces = build(_recorded(run), spec=spec)
+    composed = _recorded(run)
+    check_targets(composed)
+    pieces = build(composed, spec=spec)
     _load_weights(pieces, run.checkpoint())
     pieces.task.datamodule = pieces.datamodule
     return pieces.task.eval()
@@ -147,7 +147,7 @@ def draw_plots(run: Run) -> None:
     predictions = run.path / "predictions" / "test.npz"
     if not predictions.exists():
         raise NeurotwinError(f"{run.path.name} has no test predictions to draw: it is {run.status}")
-    with _quiet():
+    with quiet():
         task = load_task(run)
         task.datamodule.setup("test")
     with np.load(predictions, allow_pickle=False) as rows:
@@ -170,8 +170,7 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
         raise ConfigError(
             "start neurotwin itself, not through torchrun: trainer=ddp trainer.devices=N starts the others"
         )
-    check_targets(composed)
-    meter = _Meter((run.record.get("cost") or {}) if run else {})
+    meter = Meter((run.record.get("cost") or {}) if run else {})
     pieces = _prepare(composed)
     fingerprint = pieces.datamodule.fingerprint()
     if run is None and folder is None:
@@ -193,7 +192,7 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
     os.environ[_RUN_DIR] = str(run.path)
     lock = locked(run.path) if leader else nullcontext()
     try:
-        with lock, _log_file(run.path / "train.log"), _quiet():
+        with lock, log_file(run.path / "train.log"), quiet():
             if leader:
                 run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
             metrics = _fit_and_test(
@@ -299,27 +298,13 @@ def _load_weights(pieces: Pieces, path: Path) -> None:
         pieces.datamodule.load_state_dict(data_state)
 
 
-class _Meter:
-    """Wall and CPU seconds of a run, those of its earlier starts included, and the process's peak memory."""
-
-    def __init__(self, before: Mapping[str, float]):
-        self._before = dict(before)
-        self._start = time.perf_counter(), _cpu_seconds()
-
-    def read(self) -> dict[str, float]:
-        """The cost so far."""
-        spent = {"wall_s": time.perf_counter() - self._start[0], "cpu_s": _cpu_seconds() - self._start[1]}
-        cost = {name: round(value + self._before.get(name, 0.0), 2) for name, value in spent.items()}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {**cost, "peak_memory_mb": round(max(peak, self._before.get("peak_memory_mb", 0.0)), 1)}
-
-
 def _prepare(composed: Composed) -> Pieces:
     """Threads, seeds and the pieces, the same for training and for evaluation."""
+    check_targets(composed)
     config = composed.config
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    with _quiet():
+    with quiet():
         pieces = build(composed, seed=lambda: seed_everything(config["seed"], workers=True, verbose=False))
         seed_everything(config["seed"], workers=True, verbose=False)
     return pieces
@@ -340,38 +325,3 @@ def _resumed(run: Run) -> int:
 
 def _size(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def _cpu_seconds() -> float:
-    """CPU time of this process and of the loader processes that have ended."""
-    return sum(
-        u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
-
-
-@contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("neurotwin", "lightning", "py.warnings")]
-    logging.captureWarnings(True)
-    for logger in loggers:
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.captureWarnings(False)
-        for logger in loggers:
-            logger.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advertisements and its advice about loader processes do not reach the terminal."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        yield

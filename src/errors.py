@@ -54,3 +54,13 @@ def did_you_mean(name: str, choices: Iterable[str], limit: int = 8) -> str:
     if not names:
         return "there is none to choose from"
     return "choose from " + ", ".join(names[:limit]) + (f", … ({len(names)} in all)" if len(names) > limit else "")
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters written out: a file's content must not move the cursor of a terminal.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)

@@ -18,12 +18,8 @@ from pydantic.errors import PydanticUserError
 from .config import Composed, compose, get_target, instantiate
 from .contracts import DataSpec, FittedModel
 from .errors import ConfigError, NeurotwinError, did_you_mean
-from .registry import sources
+from .targets import wrong_kind
 
-#: Packages that a ``_target_`` may name. A plugin's own package is added; anything else is refused.
-ALLOWED_PACKAGES = frozenset(
-    {"neurotwin", "torch", "torchmetrics", "lightning", "torch_geometric", "monai", "braindecode"}
-)
 #: Arguments that the engine gives, so that a configuration need not and, for the first two, must not.
 _OWNED = {
     "trainer": {"callbacks", "logger", "default_root_dir", "enable_checkpointing", "plugins"},
@@ -188,6 +184,8 @@ def _make(composed: Composed, group: str, **extra: Any) -> Any:
 
     try:
         return instantiate(composed.config[group], **extra)
+    except ConfigError as error:
+        raise ConfigError(f"{composed.where(f'{group}._target_')}: {group}: {error}") from None
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ConfigError):
@@ -217,12 +215,10 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
     path = node.pop("_target_")
     partial = bool(node.pop("_partial_", False))
     where = composed.where(f"{key}._target_")
-    allowed = ALLOWED_PACKAGES | {source.name.partition(".")[0] for source in sources()}
-    package = str(path).partition(".")[0]
-    if package not in allowed:
-        return [f"{where}: {key}._target_={path!r} is outside the allowed packages ({', '.join(sorted(allowed))})"]
     try:
         target = get_target(path)
+    except ConfigError as error:
+        return [f"{where}: {key}.{error}"]
     except Exception as error:
         cause = error.__cause__ or error
         missing = cause.name if isinstance(cause, ImportError) else None
@@ -232,6 +228,8 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
         return [f"{where}: {key}._target_={path!r} cannot be imported{failed}; {_nearest(path)}"]
     if not callable(target):
         return [f"{where}: {key}._target_={path!r} is no class or function; name a callable"]
+    if reason := wrong_kind(key, target):
+        return [f"{where}: {key}._target_={path!r} {reason}"]
     try:
         signature = inspect.signature(target)
     except ValueError:

@@ -21,6 +21,8 @@ def tensorboard(folder: Path) -> Logger:
 def wandb(folder: Path, project: str = "neurotwin", offline: bool | None = None, **arguments: Any) -> Logger:
     """Weights & Biases, resumable under the run folder's name.
 
+    Its own files lie beside the run folders: they hold paths and the user's name, and a run folder may be shared.
+
     Args:
         folder: The run folder.
         project: W&B project.
@@ -33,7 +35,13 @@ def wandb(folder: Path, project: str = "neurotwin", offline: bool | None = None,
     if offline:
         os.environ["WANDB_MODE"] = "offline"
     return WandbLogger(
-        save_dir=folder, project=project, name=folder.name, id=folder.name, offline=offline, resume="allow", **arguments
+        save_dir=folder.parent,
+        project=project,
+        name=folder.name,
+        id=folder.name,
+        offline=offline,
+        resume="allow",
+        **arguments,
     )
 
 

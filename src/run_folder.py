@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import NeurotwinError, did_you_mean
+from .privacy import redact
 
 #: A run on another host whose record was not touched for so long counts as interrupted.
 STALE_S = 900.0
@@ -254,10 +255,10 @@ def _without_nan(value: Any) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: temporary file beside it, flush to disk, rename."""
+    """Write a text file atomically (temporary file beside it, flush to disk, rename), without secrets."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(redact(text))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .errors import printable
+
 if TYPE_CHECKING:
     from .run_folder import Run
 
@@ -59,8 +61,9 @@ def _cell(row: dict[str, Any], column: str) -> str:
                 return f"{value / size:.0f} {unit}"
         return f"{value:.0f} s"
     if column == "objective":
-        return f"{row['metric']}={value:.4g}"
-    return str(value)
+        number = f"{value:.4g}" if isinstance(value, int | float) else str(value)
+        return printable(f"{row['metric']}={number}")
+    return printable(str(value))
 
 
 def print_run(run: Run) -> None:
@@ -75,8 +78,9 @@ def print_metrics(metrics: dict[str, float]) -> None:
     """Print a table of metrics."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("metric", "value", box=None, pad_edge=False)
     for name, value in metrics.items():
-        table.add_row(name, f"{value:.4g}")
+        table.add_row(Text(printable(name)), f"{value:.4g}")
     Console().print(table)

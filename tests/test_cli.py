@@ -76,7 +76,7 @@ def test_tensorboard_and_offline_wandb(example, run_root, monkeypatch):
     run = neurotwin.train("example/tones", ["logger=tensorboard", "trainer.max_epochs=1"])
     assert list((run.path / "tensorboard").glob("events.*"))
     run = neurotwin.train("example/tones", ["logger=wandb", "trainer.max_epochs=1"])
-    assert list((run.path / "wandb").glob("offline-run-*"))
+    assert list((run.path.parent / "wandb").glob("offline-run-*"))
 
 
 def test_compiled_model_is_saved_under_its_own_names(example, run_root):
