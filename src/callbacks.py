@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import random
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from .errors import NeurotwinError
-from .run_folder import write_text
+from .run_folder import replaced, write_text
 
 HEARTBEAT_S = 60.0
 
@@ -208,13 +207,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Save, flush to disk, rename."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
+        with replaced(Path(path)) as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
 
 
 class ProgressBar(RichProgressBar):

@@ -33,7 +33,7 @@ from yaml import YAMLError
 from .config_errors import COMMAND_LINE, config_file, explain
 from .errors import ConfigError, did_you_mean
 from .privacy import own_environment, restore
-from .registry import KINDS, experiment_entry, list_configs, sources
+from .registry import KINDS, experiment_entry, sources
 from .targets import named_targets, refused_object, refused_path
 
 #: What Hydra's grammar reads as something else than a string.

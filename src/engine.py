@@ -32,6 +32,7 @@ from .run_folder import (
     new_record,
     now,
     process_identity,
+    replaced,
     write_json,
     write_text,
 )
@@ -144,14 +145,11 @@ def load_task(run: Run) -> Any:
 
 def draw_plots(run: Run) -> None:
     """Draw a tested run's interactive figures from its kept predictions into its ``figures/``; needs the data."""
-    predictions = run.path / "predictions" / "test.npz"
-    if not predictions.exists():
-        raise NeurotwinError(f"{run.path.name} has no test predictions to draw: it is {run.status}")
+    predictions = run.predictions
     with quiet():
         task = load_task(run)
         task.datamodule.setup("test")
-    with np.load(predictions, allow_pickle=False) as rows:
-        task.predictions = dict(rows)
+    task.predictions = predictions
     save_plots(task.plots(task.datamodule), run.path / "figures")
 
 
@@ -254,7 +252,8 @@ def _fit_and_test(
     _load_weights(pieces, run.checkpoint(config["checkpoint"]))
     metrics = _test(trainer, pieces)
     if leader:
-        np.savez_compressed(folder / "predictions" / "test.npz", **pieces.task.predictions)
+        with replaced(folder / "predictions" / "test.npz") as file:
+            np.savez_compressed(file, **pieces.task.predictions)
         if config["figures"]:
             pieces.task.figures(folder / "figures", pieces.datamodule)
             save_plots(pieces.task.plots(pieces.datamodule), folder / "figures")

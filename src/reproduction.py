@@ -305,10 +305,7 @@ def pooled(group: Sequence[Run]) -> dict[str, float]:
     if len(group) == 1:
         return group[0].metrics
     task = get_target(group[0].config["task"]["_target_"])
-    parts = []
-    for run in group:
-        with np.load(run.path / "predictions" / "test.npz", allow_pickle=False) as arrays:
-            parts.append(dict(arrays))
+    parts = [run.predictions for run in group]
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if len(np.unique(rows["window"])) != len(rows["window"]):
         raise NeurotwinError(f"{group[0].experiment}: folds overlap: an item is tested in more than one of them")

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import NeurotwinError, did_you_mean
 from .privacy import redact
@@ -56,6 +56,26 @@ class Run:
         """Content of ``metrics.json``, undefined scores as NaN; empty until the run was tested."""
         path = self.path / "metrics.json"
         return {k: math.nan if v is None else v for k, v in read_json(path).items()} if path.exists() else {}
+
+    @property
+    def predictions(self) -> dict[str, Any]:
+        """The tested items: arrays of equal first dimension, from ``predictions/test.npz``.
+
+        Raises:
+            NeurotwinError: If the run was not tested, or the file is damaged.
+        """
+        import zipfile
+
+        import numpy as np
+
+        path = self.path / "predictions" / "test.npz"
+        try:
+            with np.load(path, allow_pickle=False) as rows:
+                return dict(rows)
+        except FileNotFoundError:
+            raise NeurotwinError(f"{self.path.name} has no test predictions: it is {self.status}") from None
+        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise NeurotwinError(f"{path}: cannot be read ({error}); `neurotwin resume` tests the run again") from error
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -256,12 +276,23 @@ def _without_nan(value: Any) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically (temporary file beside it, flush to disk, rename), without secrets."""
+    with replaced(path) as file:
+        file.write(redact(text).encode())
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of ``path`` when it is whole and on the disk; otherwise nothing changes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(redact(text))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def now() -> str:
