@@ -64,24 +64,18 @@ def scored_recordings(rows: Mapping[str, np.ndarray]) -> Iterator[ScoredRecordin
 def alarm_curve(rows: Mapping[str, np.ndarray], points: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Event sensitivity and false alarms a day at many thresholds, one threshold for all recordings.
 
-    The thresholds are quantiles of the probabilities of background windows, the rarest first, so that each step of the
-    curve lets about as many more windows raise an alarm as the one before, in proportion.
+    The thresholds are quantiles of the probabilities of background and of seizure windows, the rarest first, so that
+    each step of the curve lets about as many more windows raise an alarm as the one before, in proportion.
 
     Args:
         rows: As :func:`~.seizure_scores.score_rows` takes them, of continuous recordings.
-        points: Thresholds at most.
+        points: Quantiles of each kind of window at most.
 
     Returns:
         Thresholds, falling, ``(n,)``; false alarms a day, ``(n,)``; sensitivity, ``(n,)``, NaN without events.
     """
     recordings = list(scored_recordings(rows))
-    background = np.sort(rows["probability"][rows["target"] != rows["probability"].shape[1] - 1, -1])[::-1]
-    if not len(background):
-        alarms, sensitivity = _rates(recordings, 0.0)
-        return np.zeros(1), np.array([alarms]), np.array([sensitivity])
-    rank = np.unique(np.geomspace(1, len(background), points).astype(int)) - 1
-    above = np.nextafter(background[0], np.inf)  # no background window raises an alarm
-    thresholds = np.unique(np.append(background[rank], above).astype(np.float64))[::-1]
+    thresholds = _thresholds(rows, points)
     rates = np.array([_rates(recordings, float(level)) for level in thresholds])
     return thresholds, rates[:, 0], rates[:, 1]
 
@@ -99,6 +93,39 @@ def alarm_scores(rows: Mapping[str, np.ndarray]) -> dict[str, float]:
         f"event_sensitivity_at_{rate}_per_day": float(np.max(sensitivity[alarms <= rate], initial=0.0))
         for rate in ALARM_RATES
     }
+
+
+def best_event_threshold(rows: Mapping[str, np.ndarray], points: int = 40) -> float:
+    """Threshold with the best F1 over events by SzCORE's rules, midway to the next lower one tried.
+
+    Args:
+        rows: As :func:`alarm_curve` takes them, of validation recordings.
+        points: Thresholds tried, as there.
+
+    Returns:
+        0.5 if the recordings hold no event.
+    """
+    recordings = list(scored_recordings(rows))
+    levels = _thresholds(rows, points)
+    counts = [sum((r.event_counts(float(level)) for r in recordings), EventCounts()) for level in levels[:-1]]
+    f1 = np.array([count.f1 for count in counts])
+    if not counts[0].reference:
+        return 0.5
+    best = int(np.argmax(f1))
+    return float((levels[best] + levels[best + 1]) / 2)
+
+
+def _thresholds(rows: Mapping[str, np.ndarray], points: int) -> np.ndarray:
+    """Falling quantiles of the probabilities of background and of seizure, and one above all background."""
+    seizure = rows["target"] == rows["probability"].shape[1] - 1
+    levels = [np.zeros(1)]
+    for part in (~seizure, seizure):
+        ranked = np.sort(rows["probability"][part, -1])[::-1]
+        if len(ranked):
+            levels.append(ranked[np.unique(np.geomspace(1, len(ranked), points).astype(int)) - 1])
+    if not seizure.all():
+        levels.append(np.nextafter(levels[1][:1], np.inf))  # no background window raises an alarm
+    return np.unique(np.concatenate(levels).astype(np.float64))[::-1]
 
 
 def _rates(recordings: list[ScoredRecording], threshold: float) -> tuple[float, float]:

@@ -121,7 +121,6 @@ class SpectrumNet(nn.Module):
         hidden: int = 64,
         dropout: float = 0.2,
         crop: float = 0.45,
-        members: int = 1,
     ):
         super().__init__()
         top_hz = sampling_rate_hz / 2 if highest_hz is None else min(highest_hz, sampling_rate_hz / 2)
@@ -153,15 +152,12 @@ class SpectrumNet(nn.Module):
         self.n_features = n_bands + len(upper) + 2
         width = n_channels * self.n_features
         self.norm = nn.BatchNorm1d(width, affine=False)
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.Dropout(dropout / 2),
-                nn.Linear(width, hidden),
-                nn.GELU(),
-                nn.Dropout(dropout),
-                nn.Linear(hidden, n_outputs),
-            )
-            for _ in range(members)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout / 2),
+            nn.Linear(width, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, n_outputs),
         )
 
     def features(self, x: Tensor) -> Tensor:
@@ -202,10 +198,8 @@ class SpectrumNet(nn.Module):
             features = self.norm(features)
         else:
             features = functional.batch_norm(features, self.norm.running_mean, self.norm.running_var)
-        logits = torch.stack([head(features) for head in self.heads], dim=-1)
-        if self.training:
-            return logits
-        return logits.log_softmax(dim=1).logsumexp(dim=-1) - math.log(len(self.heads))
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def random_crop(x: Tensor, shortest: int) -> Tensor:

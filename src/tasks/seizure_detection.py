@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..contracts import EEGBatch, Predictions, Recording
-from ..errors import ConfigError
-from ..metrics.alarm_curve import alarm_scores
+from ..errors import ConfigError, did_you_mean
+from ..metrics.alarm_curve import alarm_scores, best_event_threshold
 from ..metrics.seizure_events import detect_events
 from ..metrics.seizure_scores import best_threshold, require_finite, score_rows
 from .base import BaseTask, gather
@@ -23,6 +23,7 @@ from .seizure_plots import recording_plot
 from .seizure_prediction import Prediction, slide, write_prediction
 from .streaming import StreamingDetector
 
+THRESHOLD_RULES = ("youden", "event_f1")
 #: Scores of the validation windows that are logged every epoch, as :func:`score_rows` names them.
 VALIDATION_SCORES = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "ece", "brier")
 
@@ -30,8 +31,8 @@ VALIDATION_SCORES = ("accuracy", "balanced_accuracy", "f1_macro", "auroc", "ece"
 class SeizureDetection(BaseTask):
     """Cross-entropy over windows of EEG; the last class is the seizure.
 
-    With two classes the decision threshold is chosen on the validation windows at the end of every epoch (largest
-    sensitivity + specificity) and stored in the checkpoint; test data never touch it. Validation and test are scored
+    With two classes the decision threshold is chosen on the validation windows at the end of every epoch, by
+    ``threshold_rule``, and stored in the checkpoint; test data never touch it. Validation and test are scored
     by one function, :func:`~neurotwin.metrics.seizure_scores.score_rows`, whose docstring lists every name.
 
     Args:
@@ -45,6 +46,8 @@ class SeizureDetection(BaseTask):
             frequency in the training windows, mean 1 over the windows) or ``None``.
         threshold: Fixed decision threshold of two classes; ``None`` chooses it on the validation windows, or takes
             0.5 where there are none.
+        threshold_rule: ``youden`` takes the largest sensitivity + specificity of windows; ``event_f1`` the best F1 of
+            events in continuous recordings, where rare windows of background make most alarms.
         continuous: Whether recordings run through seizures, so that detections are scored as events. ``None``: when
             there are two classes and some recording holds both.
         step_s: Step of the windows when a file is predicted, s.
@@ -69,6 +72,7 @@ class SeizureDetection(BaseTask):
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | str | None = None,
         threshold: float | None = None,
+        threshold_rule: str = "youden",
         continuous: bool | None = None,
         step_s: float = 1.0,
         merge_gap_s: float = 10.0,
@@ -85,11 +89,16 @@ class SeizureDetection(BaseTask):
         ):
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"task.{name}={value}: must lie between {low:g} and {high:g}")
+        if threshold_rule not in THRESHOLD_RULES:
+            raise ConfigError(
+                f"task.threshold_rule={threshold_rule!r}: {did_you_mean(threshold_rule, THRESHOLD_RULES)}"
+            )
         if step_s <= 0:
             raise ConfigError(f"task.step_s={step_s}: must be positive")
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.threshold = threshold
+        self.threshold_rule = threshold_rule
         self.continuous = continuous
         self.step_s = step_s
         self.merge_gap_s = merge_gap_s
@@ -112,6 +121,11 @@ class SeizureDetection(BaseTask):
         if self.continuous is None:
             mixed = (table.groupby("recording")["target"].nunique() > 1).any()
             self.scores_events.fill_(bool(mixed) and spec.n_outputs == 2)
+        if self.threshold_rule == "event_f1" and not self.scores_events:
+            raise ConfigError(
+                "task.threshold_rule='event_f1' needs recordings that run through seizures and two classes, which "
+                f"{type(datamodule).__name__} does not give here; choose youden"
+            )
         if stage == "fit" and self.class_weights is not None:
             self.loss_weights = self._weights(spec.n_outputs, datamodule).to(self.window_s.device)
 
@@ -133,8 +147,7 @@ class SeizureDetection(BaseTask):
     def _forward(self, batch: EEGBatch, stage: str) -> tuple[Tensor, Tensor]:
         logits = self.model(batch.signal)
         weight, smoothing = (self.loss_weights, self.label_smoothing) if stage == "train" else (None, 0.0)
-        target = batch.target if logits.ndim == 2 else batch.target[:, None].expand(-1, logits.shape[2])
-        loss = functional.cross_entropy(logits, target, weight, label_smoothing=smoothing)
+        loss = functional.cross_entropy(logits, batch.target, weight, label_smoothing=smoothing)
         self.log(
             f"{stage}/loss",
             loss,
@@ -201,7 +214,9 @@ class SeizureDetection(BaseTask):
             return
         require_finite(rows["probability"])
         if self.threshold is None and rows["probability"].shape[1] == 2:
-            self.decision_threshold.fill_(best_threshold(rows["probability"][:, 1], rows["target"]))
+            youden = self.threshold_rule == "youden"
+            found = best_threshold(rows["probability"][:, 1], rows["target"]) if youden else best_event_threshold(rows)
+            self.decision_threshold.fill_(found)
             rows["threshold"] = np.full(len(rows["target"]), self.decision_threshold.item(), dtype=np.float32)
         scores = score_rows(rows)
         for name in VALIDATION_SCORES:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from sklearn.metrics import roc_curve
 
 from ..contracts import Predictions
@@ -127,6 +128,9 @@ def alarm_figure(rows: Predictions, path: Path) -> Path:
             clip_on=False,
         )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel="false alarms a day", ylabel="share of seizures found", ylim=(0, 1.02))
         axes.set_xlim(least / 2, None)
         axes.legend(loc="lower right")

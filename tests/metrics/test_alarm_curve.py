@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from neurotwin.metrics.alarm_curve import alarm_curve, alarm_scores
+from neurotwin.metrics.alarm_curve import alarm_curve, alarm_scores, best_event_threshold
 
 WINDOW_S = 60.0
 
@@ -32,7 +32,7 @@ def test_each_threshold_finds_and_cries_as_counted_by_hand():
     thresholds, alarms, sensitivity = alarm_curve(ROWS)
     found = dict(zip(thresholds.round(3), zip(alarms, sensitivity, strict=True), strict=True))
     assert found[0.7] == (24.0, 0.5)  # at 0.7 the first seizure, and one false alarm in an hour
-    assert (alarms[0], sensitivity[0]) == (0.0, 0.5)  # just above 0.7 the false alarm is silent
+    assert (alarms[0], sensitivity[0]) == (0.0, 0.5)  # at 0.9 only the first seizure
     assert (np.diff(thresholds) < 0).all()
 
 
@@ -54,6 +54,18 @@ def test_without_a_seizure_the_sensitivity_is_unknown():
 
 def test_a_detector_of_constant_probability_finds_all_or_nothing():
     _, alarms, sensitivity = alarm_curve(recordings([0.5] * 30, seizures={(0, 3)}))
-    assert sensitivity.tolist() == [0.0, 1.0]
+    assert sensitivity.tolist() == [0.0, 1.0, 1.0]  # above the constant, at it, at zero
     assert alarms[0] == 0.0
     assert alarms[1] == pytest.approx(48 * 5)  # half an hour of alarm: 30 min in pieces of at most 5, one of them true
+
+
+def test_the_threshold_of_best_f1_spares_the_alarm_that_costs_more_than_it_finds():
+    # Below 0.7: both seizures and one false alarm, F1 4/5; above it: one seizure, F1 2/3.
+    assert 0.1 < best_event_threshold(ROWS) < 0.6
+    # Three lonely alarms at 0.7 turn it round: 4/7 against 2/3.
+    costly = [*SECOND[:10], 0.7, *SECOND[11:20], 0.7, *SECOND[21:29], 0.7]
+    assert 0.7 < best_event_threshold(recordings(FIRST, costly, seizures={(0, 3), (1, 3)})) < 0.9
+
+
+def test_without_events_the_threshold_stays_in_the_middle():
+    assert best_event_threshold(recordings(FIRST)) == 0.5

@@ -7,6 +7,7 @@ from lightning import LightningDataModule, Trainer
 from neurotwin.contracts import EEGBatch
 from neurotwin.datamodules.formats.szcore_tsv import read_szcore_tsv
 from neurotwin.errors import ConfigError, DataError
+from neurotwin.metrics.alarm_curve import alarm_scores
 from neurotwin.metrics.seizure_scores import best_threshold, score_rows
 from neurotwin.tasks import seizure_prediction
 from neurotwin.tasks.seizure_detection import SeizureDetection
@@ -80,7 +81,7 @@ def test_fit_test_and_score(fitted, datamodule):
     assert scores["auroc"] > 0.95
     assert scores["event_sensitivity"] == 1.0
     assert scores["event_delay_median_s"] <= 4.0
-    assert scores == score_rows(rows)
+    assert scores == {**score_rows(rows), **alarm_scores(rows)}
 
 
 def test_training_loss_falls_on_one_batch(net, datamodule):
@@ -216,10 +217,14 @@ def test_predict_refuses_what_is_shorter_than_a_window(fitted, datamodule, tmp_p
 def test_figures_after_the_test(fitted, datamodule, tmp_path):
     fitted.loop.test(fitted, datamodule=datamodule, verbose=False)
     names = [path.name for path in fitted.figures(tmp_path, datamodule)]
-    assert names == ["classification.png", "detections.png"]  # one subject in the test fold: no comparison of subjects
+    assert names == [
+        "classification.png",
+        "detections.png",
+        "alarms.png",
+    ]  # one subject in the test fold: no comparison of subjects
     fitted.predictions["subject"] = fitted.predictions["recording"].copy()
     names = [path.name for path in fitted.figures(tmp_path, datamodule)]
-    assert names == ["classification.png", "subjects.png", "detections.png"]
+    assert names == ["classification.png", "subjects.png", "detections.png", "alarms.png"]
     assert all((tmp_path / name).stat().st_size > 10_000 for name in names)
 
 
@@ -250,3 +255,8 @@ def test_data_without_windows_are_named(net):
 
     with pytest.raises(ConfigError, match="SeizureDetection needs windows of EEG, which Other has not"):
         trainer(1).fit(SeizureDetection(net, adam), datamodule=Other())
+
+
+def test_event_threshold_is_named_when_it_cannot_be():
+    with pytest.raises(ConfigError, match=r"task.threshold_rule='event_f2': did you mean 'event_f1'"):
+        SeizureDetection(torch.nn.Identity(), threshold_rule="event_f2")
