@@ -9,7 +9,7 @@ DEV := $(VENV)/.installed-dev
 PIP_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-long lint types env clean
+.PHONY: demo test test-long lint types docs screenshots env clean
 
 demo: $(STAMP)  ## train on simulated recordings, print the result table and the path of a figure
 	$(BIN)/neurotwin train mallick2024/demo
@@ -26,6 +26,14 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(BIN)/mypy
+
+docs: $(DEV)  ## the site, without a warning, into docs/_build
+	$(BIN)/python -m pip install -q $(PIP_ARGS) --group docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+screenshots: $(DEV)  ## train the demos, take the pictures of docs/images anew; needs Chromium
+	$(BIN)/python -m pip install -q $(PIP_ARGS) --group browser
+	$(BIN)/python docs/screenshots.py
 
 env: $(DEV)
 

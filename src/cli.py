@@ -20,7 +20,7 @@ _EPILOG = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code: 0 done, 1 our mistake, 2 the user's, 3 a leak found, 130 interrupted."""
-    parser = _parser()
+    parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if any(text.startswith("-") or not hasattr(options, "overrides") for text in rest):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger("neurotwin").removeHandler(handler)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Every verb with its arguments."""
     common = argparse.ArgumentParser(add_help=False)
     # No default: a verb's parser would overwrite a flag given before the verb.
     help_text = "show the Python traceback of an error"

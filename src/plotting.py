@@ -83,6 +83,7 @@ def heatmaps(
     caption: str,
     panels: Mapping[str, NDArray[Any]],
     names: Sequence[str] = (),
+    groups: Sequence[str] = (),
     limit: float | None = None,
     sequential: Sequence[str] = (),
     height: int = 420,
@@ -93,7 +94,8 @@ def heatmaps(
         title: See :func:`blank`.
         caption: See :func:`blank`.
         panels: Title to matrix ``(row, column)``.
-        names: Of rows and columns, shown under the pointer.
+        names: Of rows and columns, unique, shown under the pointer.
+        groups: Of rows, equal ones side by side: written at the left in the middle of each block.
         limit: Ends of the diverging colour scale; the largest absolute value where it is not given.
         sequential: Titles of panels on a scale from zero instead.
         height: Pixels.
@@ -126,7 +128,13 @@ def heatmaps(
     for column in range(2, len(panels) + 1):
         figure.update_xaxes(matches="x", row=1, col=column)
         figure.update_yaxes(matches="y", row=1, col=column)
-    figure.update_layout(margin={"l": 12, "r": 12, "t": 36, "b": 48})
+    if any(groups):
+        middle = {group: [k for k, other in enumerate(groups) if other == group] for group in groups}
+        ticks = {group: names[places[len(places) // 2]] for group, places in middle.items()}
+        figure.update_yaxes(
+            showticklabels=True, tickvals=list(ticks.values()), ticktext=list(ticks), tickfont={"size": 11}, col=1
+        )
+    figure.update_layout(margin={"l": 96 if any(groups) else 12, "r": 12, "t": 36, "b": 48})
     return figure
 
 

@@ -38,6 +38,7 @@ def change_plot(rows: Predictions, names: Sequence[str], networks: Sequence[str]
         "Zooming one matrix zooms all. The error is of single people against their own measurement, noise included.",
         matrices,
         labels,
+        [networks[k] for k in order],
         limit,
         sequential=[error],
     )
