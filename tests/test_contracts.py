@@ -16,6 +16,7 @@ from neurotwin.contracts import (
     DynamicsModel,
     EEGBatch,
     FittedModel,
+    MRIBatch,
 )
 from neurotwin.gates import check_targets
 from neurotwin.registry import list_configs
@@ -32,6 +33,18 @@ EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.sourc
 SIMULATED = {
     "simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"],
     "half_center": ["n_trials=2", "folds=2", "fold=0", "seconds=0.6", "drop_s=0.1", "segment_s=0.2"],
+    "simulated_mri": [
+        "n_patients=4",
+        "folds=2",
+        "sites=[mill,lake]",
+        "max_exams=1",
+        "fine_mm=1.2",
+        "pixel_factor=2",
+        "fov_mm=[96,72,32]",
+        "patch_size=[32,32,16]",
+        "patches_per_epoch=8",
+        "val_fraction=0.3",
+    ],
     "simulated_fc": ["n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"],
 }
 TASK_CASES = {
@@ -108,7 +121,17 @@ def check_circuit(batch, spec):
     assert torch.isfinite(batch.current).all()
 
 
-BATCHES = {CircuitBatch: check_circuit, EEGBatch: check_eeg, ConnectivityBatch: check_connectivity}
+def check_mri(batch, spec):
+    assert batch.image.dtype == torch.float32
+    assert batch.image.shape[1] == batch.present.shape[1] == spec.n_channels
+    assert batch.image.shape[2:] == batch.mask.shape[1:]
+    assert torch.isfinite(batch.image).all()
+    assert (batch.image[~batch.present] == 0).all()
+    assert batch.mask.max() < spec.n_outputs
+    torch.testing.assert_close(batch.spacing_mm[0], torch.tensor(spec.spacing_mm))
+
+
+BATCHES = {MRIBatch: check_mri, CircuitBatch: check_circuit, EEGBatch: check_eeg, ConnectivityBatch: check_connectivity}
 
 
 def test_datamodule_spec_matches_a_batch(case):

@@ -133,8 +133,8 @@ def slice_grid(
 
 
 def acquire(
-    signal: Array, origin_mm: Array, step_mm: float, affine: NDArray[np.float64], shape: tuple[int, int, int], site: Site,
-    protocol: Protocol, modality: str, rng: np.random.Generator,
+    signal: Array, origin_mm: Array, step_mm: float, affine: NDArray[np.float64], shape: tuple[int, int, int],
+    site: Site, protocol: Protocol, modality: str, rng: np.random.Generator,
 ) -> Array:  # fmt: skip
     """What the scanner makes of a noise-free signal on a fine grid.
 

@@ -164,3 +164,37 @@ def summary_text(case: str, seizures: dict[str, list[tuple[int, int]]]) -> str:
 def hash_seed(text: str) -> int:
     """A seed that is the same in every process."""
     return int.from_bytes(text.encode()[-6:], "big")
+
+
+def mri_exam(seed, shape=(40, 36, 20), spacing=(1.0, 1.0, 1.6), codes="LPS", radius=5.0):
+    """A head-like ball with a bright ball in it, and its label: data, label, affine."""
+    from neurotwin.simulators.mri_sites import stored
+
+    rng = np.random.default_rng(seed)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = rng.normal(0, 20, 3)
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1) * spacing
+    middle = (np.array(shape) - 1) * spacing / 2
+    head = np.linalg.norm((index - middle) / (0.46 * np.array(shape) * spacing), axis=-1) < 1
+    tumour = np.linalg.norm(index - middle - [7, 1, 0], axis=-1) < radius
+    data = (100 * head + 120 * tumour + rng.normal(0, 6, shape)).clip(0).astype(np.int16)
+    image, label = (stored(a, affine, codes, "") for a in (data, tumour.astype(np.uint8)))
+    return image.data, label.data, image.affine
+
+
+def make_mri(folder):
+    """Six patients in BIDS form, two exams of the first, T2w or ceT1w missing in some, axes in different orders."""
+    from neurotwin.datamodules.formats.volume_files import write_volume
+
+    table = ["patient\tsession\tsite\tmonths\tkoos"]
+    for number in range(7):
+        patient, session = f"sub-{max(number, 1):02d}", "ses-1" if number else "ses-2"
+        for kind in ("T1w", "T2w")[number % 3 == 1 :] if number % 3 < 2 else ("T1w",):
+            data, label, affine = mri_exam(number, codes=("RAS", "LPS", "LPI")[number % 3])
+            stem = f"{patient}/{session}/anat/{patient}_{session}"
+            write_volume(folder / f"{stem}_{kind}.nii.gz", data, affine)
+            mask = folder / "derivatives" / f"manual_segmentation_masks_of_{kind}" / f"{stem}_desc-tumor_mask.nii.gz"
+            write_volume(mask, label, affine)
+        table.append(f"{patient}\t{session}\tsite{number % 2}\t{12 * (number == 0)}\t2")
+    (folder / "exams.tsv").write_text("\n".join(table) + "\n")
+    return {"root": folder, "folds": 3, "spacing_mm": "[1,1,1.6]", "patch_size": "[32,32,16]", "patches_per_epoch": 8}
