@@ -19,6 +19,7 @@ BANANA = (  # tells left from right, which some models use
 )
 ATLAS = DataSpec(n_nodes=20)
 CIRCUIT = DataSpec(n_nodes=2, n_times=20, sampling_rate_hz=10_000.0)
+CLAMP = DataSpec(n_nodes=1, n_times=500, sampling_rate_hz=50_000.0, conditions=("control",))
 SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
 
 #: Model to the data that it is made for; a new file in configs/model needs a line here.
@@ -41,6 +42,10 @@ SPECS = {
     "rmm": CIRCUIT,
     "eegnet": SCALP,
     "shallow_convnet": SCALP,
+    "nakl": CLAMP,
+    "nakl_a_h": CLAMP,
+    "pydsi": CLAMP,
+    "hippocampal": CLAMP,
 }
 #: Models that need a package outside neurotwin's own dependencies.
 EXTRAS = {"eegnet": "braindecode", "shallow_convnet": "braindecode"}
@@ -88,7 +93,9 @@ def shape(spec: DataSpec) -> str:
     """What goes in, in words."""
     if spec.n_channels is not None:
         return f"{spec.n_channels} x {spec.n_times} samples"
-    return f"{spec.n_nodes} regions" if spec.sampling_rate_hz is None else f"{spec.n_nodes} neurons"
+    if spec.sampling_rate_hz is None:
+        return f"{spec.n_nodes} regions"
+    return f"{spec.n_nodes} neuron" + ("s" if spec.n_nodes != 1 else "")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
 from .circuit import CircuitBatch, CircuitRecording, DynamicsModel
+from .clamp import ClampBatch, ClampRecording
 from .connectivity import ConnectivityBatch
 from .eeg import EEGBatch, Event, Recording
 from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
@@ -10,6 +11,8 @@ __all__ = [
     "KOOS",
     "CircuitBatch",
     "CircuitRecording",
+    "ClampBatch",
+    "ClampRecording",
     "ConnectivityBatch",
     "DataModule",
     "DataSpec",

@@ -29,6 +29,7 @@ class DataSpec:
         patch_size: Voxels (x, y, z) of a training patch.
         channel_names: One name a channel.
         class_names: One name an output class.
+        conditions: Experimental conditions of the recordings, the reference (control) first.
     """
 
     n_channels: int | None = None
@@ -40,6 +41,7 @@ class DataSpec:
     patch_size: tuple[int, int, int] | None = None
     channel_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 @runtime_checkable
