@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class SimulatedEEGDataModule(EEGDataModule):
 
     def load(self) -> list[Recording]:
         """Simulate everybody; a second for four people and five minutes."""
-        return [self._derive(recording) for recording in self.simulator.cohort(self.n_subjects, self.data_seed)]
+        return [self._derive(recording) for recording in _cohort(self.simulator, self.n_subjects, self.data_seed)]
 
     def read(self, path: Path) -> list[Recording]:
         """One EDF file of one's own, in the montage and at the rate of the simulation."""
@@ -72,3 +73,9 @@ class SimulatedEEGDataModule(EEGDataModule):
             channel_names=self.montage.channel_names,
             metadata=metadata,
         )
+
+
+@lru_cache(maxsize=1)
+def _cohort(simulator: EEGSimulator, n_subjects: int, data_seed: int) -> tuple[Recording, ...]:
+    """The people last simulated in this process: the folds of one cohort differ in nothing but the split."""
+    return tuple(simulator.cohort(n_subjects, data_seed))
