@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import verbs
+from . import completion, verbs
 from .errors import NeurotwinError, printable
 from .terminal import log_to_terminal
 
@@ -21,6 +21,7 @@ _EPILOG = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code: 0 done, 1 our mistake, 2 the user's, 3 a leak found, 130 interrupted."""
     parser = build_parser()
+    completion.offer(parser)
     options, rest = parser.parse_known_args(arguments)
     if any(text.startswith("-") or not hasattr(options, "overrides") for text in rest):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -72,7 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = verb("list", verbs.list_entries, "List experiments, or the members of a config group")
     sub.add_argument("kind", nargs="?", default="experiment")
     sub.add_argument("--json", action="store_true")
-    overrides(verb("show", verbs.show, "Print the composed configuration and the file that each value came from"))
+    sub = verb("show", verbs.show, "Print the composed configuration and the file that each value came from")
+    overrides(sub)
+    sub.add_argument("--json", action="store_true")
     overrides(verb("check", verbs.check, "Pass all gates without training"))
     sub = verb("train", verbs.train, "Train and test an experiment")
     overrides(sub)
@@ -92,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--dir", type=Path, default=None, help="runs folder (default $NEUROTWIN_RUNS or ./runs)")
     sub.add_argument("--sort", default="age", choices=("age", "experiment", "objective", "seed", "status"))
     sub.add_argument("--json", action="store_true")
+    sub.add_argument("--watch", action="store_true", help="show them until Ctrl-C, with epochs and time left at most")
     sub = verb("audit", verbs.audit, "Search a datamodule's split for leaks between training and test")
     overrides(sub, "datamodule")
     sub.add_argument("--output", type=Path, default=Path("audit"), help="folder for audit.json and audit.png")

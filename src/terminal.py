@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .registry import Entry
     from .run_folder import Run
+
+_COLOURS = {"finished": "green", "running": "cyan", "failed": "red", "interrupted": "yellow"}
 
 
 def log_to_terminal() -> logging.Handler:
@@ -30,6 +38,7 @@ def run_row(run: Run) -> dict[str, Any]:
     except ValueError:
         started = None
     age = (datetime.now(started.tzinfo) - started).total_seconds() if started else None
+    epoch, left = _progress(run)
     return {
         "run": run.path.name,
         "experiment": run.experiment,
@@ -38,24 +47,103 @@ def run_row(run: Run) -> dict[str, Any]:
         "metric": (run.record.get("objective") or {}).get("metric"),
         "seed": run.record.get("seed"),
         "age": age,
+        "epoch": epoch,
+        "left": left,
         "path": str(run.path),
     }
 
 
+def print_entries(entries: Sequence[Entry]) -> None:
+    """Print what there is to choose from; a terminal folds long descriptions, a pipe gets one line each."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        for entry in entries:
+            table.add_row(Text(entry.name), Text(printable(entry.description)))
+        Console().print(table)
+        return
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        print(f"{entry.name:<{width}}  {entry.description}".rstrip())
+
+
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
-    """Print runs as aligned columns."""
-    columns = ("run", "experiment", "status", "objective", "seed", "age")
+    """Print runs: a coloured table on a terminal, aligned columns into a pipe."""
+    columns = _columns(rows)
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(runs_table(rows))
+        return
     table = [columns, *[tuple(_cell(row, column) for column in columns) for row in rows]]
     widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
     for line in table:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def runs_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Runs as a table for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = _columns(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("run", "status", "age"))
+    for row in rows:
+        style = _COLOURS.get(row["status"], "")
+        cells = [Text(_cell(row, column), style=style if column == "status" else "") for column in columns]
+        table.add_row(*cells)
+    return table
+
+
+def watch(rows: Callable[[], Sequence[dict[str, Any]]], every_s: float = 2.0) -> None:
+    """Show runs until Ctrl-C; a pipe gets them once."""
+    if not sys.stdout.isatty():
+        print_rows(rows())
+        return
+    from rich.live import Live
+
+    with Live(auto_refresh=False) as live, contextlib.suppress(KeyboardInterrupt):
+        while True:
+            live.update(runs_table(rows()), refresh=True)
+            time.sleep(every_s)
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    progress = ("epoch", "left") if any(row["epoch"] for row in rows) else ()
+    return ("run", "experiment", "status", *progress, "objective", "seed", "age")
+
+
+def _progress(run: Run) -> tuple[str | None, float | None]:
+    """Completed epochs of a running run, of how many, and the seconds that the others take at most.
+
+    At the pace of all epochs so far, setting up included; early stopping may end it before.
+    """
+    if run.status != "running":
+        return None, None
+    import yaml
+
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        history = run.path / "metrics.csv"
+        done = max(0, len(history.read_text(encoding="utf-8").splitlines()) - 1) if history.exists() else 0
+        config = yaml.safe_load((run.path / "config.yaml").read_text(encoding="utf-8"))
+        total = (config.get("trainer") or {}).get("max_epochs")
+        wall_s = (run.record.get("cost") or {}).get("wall_s")
+        left = wall_s / done * (total - done) if done > 0 and wall_s and total and total > 0 else None
+        return f"{done}/{total or '?'}", left
+    return None, None
+
+
 def _cell(row: dict[str, Any], column: str) -> str:
     value = row[column]
     if value is None:
         return "-"
-    if column == "age":
+    if column in ("age", "left"):
         for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
             if value >= size:
                 return f"{value / size:.0f} {unit}"

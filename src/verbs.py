@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
-from .terminal import print_metrics, print_rows, print_run, run_row
+from .terminal import print_entries, print_metrics, print_rows, print_run, run_row, watch
 
 
 def version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -23,15 +24,18 @@ def list_entries(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps([{**vars(entry), "path": str(entry.path)} for entry in entries], indent=2))
         return
-    width = max((len(entry.name) for entry in entries), default=0)
-    for entry in entries:
-        print(f"{entry.name:<{width}}  {entry.description}".rstrip())
+    print_entries(entries)
 
 
 def show(options: argparse.Namespace) -> None:
     """Print the composed configuration with its origins."""
     from . import config
 
+    if options.json:
+        composed = config.compose(options.experiment, options.overrides)
+        rows = [(key, value, composed.where(key)) for key, value in config.flatten(composed.config)]
+        print(json.dumps({key: {"value": value, "from": where} for key, value, where in rows}, indent=2))
+        return
     print(config.show(options.experiment, options.overrides))
 
 
@@ -134,10 +138,16 @@ def runs(options: argparse.Namespace) -> None:
     """List the runs."""
     from . import run_folder
 
-    found = run_folder.runs(options.dir, options.experiment)
-    rows = [run_row(run) for run in found]
-    if options.sort != "age":
-        rows.sort(key=lambda row: (row[options.sort] is None, str(type(row[options.sort])), row[options.sort]))
+    def found() -> list[dict[str, Any]]:
+        rows = [run_row(run) for run in run_folder.runs(options.dir, options.experiment)]
+        if options.sort != "age":
+            rows.sort(key=lambda row: (row[options.sort] is None, str(type(row[options.sort])), row[options.sort]))
+        return rows
+
+    if options.watch:
+        watch(found)
+        return
+    rows = found()
     if options.json:
         print(json.dumps(rows, indent=2))
     elif rows:
