@@ -18,6 +18,7 @@ _LAZY = {
     "reproduce": ".reproduction",
     "report": ".reporting",
     "simulate": ".simulation",
+    "sweep": ".sweeps.launch",
     "check": ".gates",
     "show": ".config",
     "list_configs": ".registry",

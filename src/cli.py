@@ -116,7 +116,29 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--html", action="store_true", help="the same as --format html")
     sub.add_argument("--output", type=Path, default=None, help="file to write (HTML: report.html)")
     sub.add_argument("--no-draw", action="store_true", help="only the figures that the runs have kept")
+    _sweep(verb("sweep", verbs.sweep, "Run a grid or a search, or go on with one"))
     return parser
+
+
+def _sweep(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("experiment", nargs="?", help="paper/row, as `neurotwin list` prints it")
+    text = "k=a,b and 'k=log(1e-4,1e-2)' (uniform, int, logint) are swept; seeds=0..4 folds=all make up one trial"
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help=text)
+    sub.add_argument("--plan", help="the same as a YAML file, or its name in `neurotwin list sweep`")
+    sub.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with a sweep, or help another driver with it")
+    sub.add_argument("--trials", type=int, help="how many; of a grid, all")
+    sub.add_argument("--sampler", help="grid, random, tpe, cmaes, nsga2 (default: grid, with a range tpe)")
+    sub.add_argument("--pruner", help="none, median, asha, hyperband")
+    sub.add_argument("--objectives", help="val/auroc:max,cpu_s:min (default: the experiment's)")
+    sub.add_argument("--storage", help="Optuna storage URL (default: a journal file in the sweep's folder)")
+    sub.add_argument("--sampler-seed", type=int, help="of the sampler (default 0)")
+    sub.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    sub.add_argument("--backend", default="process", help="process, slurm, or local (submitit without a cluster)")
+    sub.add_argument("--budget", type=float, metavar="HOURS", help="no further run starts after so many CPU-hours")
+    sub.add_argument("--fail-fast", action="store_true", help="stop at the first failed run")
+    sub.add_argument("--retry-failed", action="store_true", help="begin failed trials once more")
+    sub.add_argument("--any-code", action="store_true", help="reuse finished runs of other code")
+    sub.add_argument("--wandb", type=Path, metavar="FILE", help="write a W&B sweep file instead of running")
 
 
 if __name__ == "__main__":

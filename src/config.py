@@ -128,10 +128,11 @@ def compose(experiment: str, overrides: Mapping[str, Any] | Iterable[str] = ()) 
     return Composed(experiment, config, origin, tuple(typed))
 
 
-def compose_many(experiment: str, jobs: Iterable[Sequence[str]]) -> Iterator[Composed]:
-    """:func:`compose` for many jobs; the files are read once for every choice of group members, not once a job."""
-    experiment_entry(experiment)
-    read: dict[tuple[str, ...], tuple[Any, dict[str, str]]] = {}
+def compose_many(
+    experiment: str, jobs: Iterable[Sequence[str]], read: dict[Any, Any] | None = None
+) -> Iterator[Composed]:
+    """:func:`compose` for many jobs; what is read from files for a choice of group members is kept in ``read``."""
+    read = {} if read is None else read
     for job in jobs:
         values = [text for text in job if _sets_value(text)]
         chosen = tuple(text for text in job if text not in values)

@@ -18,6 +18,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from . import callbacks as own
+from .code_version import code_hash
 from .config import Composed, compose, expand, instantiate, recorded
 from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
@@ -178,7 +179,8 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
         run.update(**new_record(composed.experiment, config["seed"], composed.hash, composed.overrides))
         if config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available():
             run.record["device"] = torch.cuda.get_device_name()
-        run.update(data=fingerprint, spec=asdict(pieces.datamodule.spec), parameters=_size(pieces.model))
+        size, code = _size(pieces.model), code_hash(config)
+        run.update(data=fingerprint, spec=asdict(pieces.datamodule.spec), parameters=size, code=code)
     elif run is None:
         run = load_run(str(folder))
     elif run.record.get("data") != fingerprint:

@@ -38,6 +38,12 @@ class MissingDataError(DataError):
         )
 
 
+class Pruned(NeurotwinError):
+    """A sweep gave up a run because others were better at this epoch."""
+
+    run_status = "pruned"
+
+
 def did_you_mean(name: str, choices: Iterable[str], limit: int = 8) -> str:
     """Phrase that ends an error about an unknown ``name``: the nearest valid choice, or all of them.
 

@@ -30,6 +30,7 @@ KINDS = (
     "logger",
     "debug",
     "simulator",
+    "sweep",
 )
 
 
@@ -104,6 +105,9 @@ def list_configs(kind: str = "experiment") -> list[Entry]:
                 continue  # paper/row, no deeper: a run's folder is found by its depth
             if not path.stem.startswith("_"):
                 entries.setdefault(name, Entry(kind, name, _first_comment(path), path, source.name))
+        for path in source.experiments.glob("*/sweep/*.yaml") if kind == "sweep" else ():
+            name = f"{path.parents[1].name}/{path.stem}"
+            entries.setdefault(name, Entry(kind, name, _first_comment(path), path, source.name))
     return [entries[name] for name in sorted(entries)]
 
 

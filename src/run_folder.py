@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -76,6 +77,15 @@ class Run:
             raise NeurotwinError(f"{self.path.name} has no test predictions: it is {self.status}") from None
         except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise NeurotwinError(f"{path}: cannot be read ({error}); `neurotwin resume` tests the run again") from error
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Rows of ``metrics.csv``, one an epoch; an epoch without a score lacks it."""
+        path = self.path / "metrics.csv"
+        if not path.exists():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -183,7 +193,7 @@ def new_record(experiment: str, seed: int, config_hash: str, overrides: Sequence
         "started": now(),
         "process": process_identity(),
         "git": git_state(),
-        "versions": versions(),
+        "versions": dict(versions()),
         "device": cpu_name(),
     }
 
@@ -328,7 +338,8 @@ def git_state() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": hashlib.sha256(difference.encode()).hexdigest()[:12] if difference else None}
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of Python and of the packages that can change a result."""
     names = ("neurotwin", "torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scipy", "scikit-learn")
     found = {"python": platform.python_version()}

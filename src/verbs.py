@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import Any
 
 from .terminal import print_entries, print_metrics, print_rows, print_run, run_row, watch
@@ -154,3 +155,39 @@ def runs(options: argparse.Namespace) -> None:
         print_rows(rows)
     else:
         print("no runs yet; `neurotwin list` shows what there is to train")
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """Run or resume a sweep, or export it; 1 if a trial failed or is left."""
+    from .sweeps.launch import export_wandb, sweep
+
+    if options.wandb:
+        given = {"trials": options.trials, "sampler": options.sampler, "pruner": options.pruner}
+        path = export_wandb(options.wandb, options.experiment, options.overrides, options.plan, **given)
+        print(f"wrote {path}; next: wandb sweep {path}")
+        return 0
+    result = sweep(
+        options.experiment,
+        options.overrides,
+        plan=options.plan,
+        resume=options.resume,
+        trials=options.trials,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        objectives=options.objectives,
+        storage=options.storage,
+        seed=options.sampler_seed,
+        jobs=options.jobs,
+        backend=options.backend,
+        fail_fast=options.fail_fast,
+        retry_failed=options.retry_failed,
+        budget_h=options.budget,
+        any_code=options.any_code,
+    )
+    counts = result.counts()
+    table = result.table()
+    print(replace(table, rows=table.rows[:20]).markdown())
+    if len(table.rows) > 20:
+        print(f"… {len(table.rows) - 20} more in results.md and .csv")
+    print(f"sweep   {result.folder}")
+    return 0 if not counts["failed"] and not counts["open"] else 1

@@ -80,7 +80,9 @@ def test_every_config_has_a_case():
     assert not missing, "tests/datamodules/fixtures.py: make_<name>, or SIMULATED"
 
 
-@pytest.mark.parametrize("kind", ["experiment", "datamodule", "model", "task", "optimizer", "scheduler", "trainer"])
+@pytest.mark.parametrize(
+    "kind", ["experiment", "datamodule", "model", "task", "optimizer", "scheduler", "trainer", "sweep"]
+)
 def test_every_file_says_what_it_is(kind):
     assert [entry.name for entry in list_configs(kind) if not entry.description] == []
 
