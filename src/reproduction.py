@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .comparison import check_comparisons, compare, merge, render_comparisons, row_losses
 from .config import Composed, compose, get_target, load_config
 from .errors import ConfigError, NeurotwinError, did_you_mean
 from .gates import build_part
@@ -92,6 +93,8 @@ def reproduce(
     """
     folder = paper_dir(paper)
     every = read_rows(folder / "paper.yaml")
+    entries = load_config(folder / "paper.yaml").get("comparisons", [])
+    check_comparisons(entries, [row.name for row in every], str(folder / "paper.yaml"))
     chosen = select(every, rows)
     extra = ["figures=false", *(["debug=fast"] if smoke else [])]
     extra += [f"runs_dir={runs_dir}"] if runs_dir else []
@@ -105,21 +108,29 @@ def reproduce(
     for _, groups in plan:
         _same_data(groups[0][0], known.get(groups[0][0].hash))
     done = _run_missing(composed, known, jobs)
-    results = {}
+    results, losses = {}, {}
     for row, groups in plan:
         complete = [[done[job.hash] for job in group] for group in groups if all(job.hash in done for job in group)]
         if complete:
             results[row.name] = _summary(row, complete)
+            if any(fnmatch(row.name, p) for entry in entries for p in [*entry["rows"], entry["against"]]):
+                losses[row.name] = row_losses(complete)
+    compared = compare(entries, losses)
     layout = load_config(folder / "paper.yaml").get("tables", [])
     if update and not smoke:
-        before = read_json(folder / "expected.json")["rows"] if (folder / "expected.json").exists() else {}
-        merged = {**before, **results}  # in the order of paper.yaml; rows that are no longer there go
+        before = read_json(folder / "expected.json") if (folder / "expected.json").exists() else {"rows": {}}
+        merged = {**before["rows"], **results}  # in the order of paper.yaml; rows that are no longer there go
         ordered = {row.name: merged[row.name] for row in every if row.name in merged}
-        write_json(folder / "expected.json", {"rows": ordered})
-        update_readme(folder / "README.md", render(ordered, layout))
+        record: dict[str, Any] = {"rows": ordered}
+        if entries:
+            titles = [entry["title"] for entry in entries]
+            record["comparisons"] = merge(before.get("comparisons", []), compared, list(ordered), titles)
+        write_json(folder / "expected.json", record)
+        tests = render_comparisons(record.get("comparisons", []))
+        update_readme(folder / "README.md", "\n".join(filter(None, [render(ordered, layout), tests])))
     target = Path(composed[0].config["runs_dir"]).expanduser() / paper
     target.mkdir(parents=True, exist_ok=True)
-    text = render(results, layout)
+    text = "\n".join(filter(None, [render(results, layout), render_comparisons(compared)]))
     if not smoke:  # reports show it
         write_json(target / "reproduction.json", {"rows": results})
     (target / "reproduction.md").write_text(text, encoding="utf-8")

@@ -38,6 +38,8 @@ SPECS = {
     "fc_shared_slope": ATLAS,
     "fc_edge_ols": ATLAS,
     "fc_edge_ridge": ATLAS,
+    "line_filter": ATLAS,
+    "line_residual": ATLAS,
     "montage_ensemble": SCALP,
     "rmm": CIRCUIT,
     "eegnet": SCALP,

@@ -3,7 +3,7 @@
 from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
 from .circuit import CircuitBatch, CircuitRecording, DynamicsModel
 from .clamp import ClampBatch, ClampRecording
-from .connectivity import ConnectivityBatch
+from .connectivity import ConnectivityBatch, StartedModel
 from .eeg import EEGBatch, Event, Recording
 from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
 
@@ -25,6 +25,7 @@ __all__ = [
     "MRIBatch",
     "Predictions",
     "Recording",
+    "StartedModel",
     "Volume",
     "VolumeModel",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,3 +28,12 @@ class ConnectivityBatch(NamedTuple):
     start: Tensor
     language: Tensor
     window: Tensor
+
+
+@runtime_checkable
+class StartedModel(Protocol):
+    """A network with a part that is fitted in closed form before its first gradient step."""
+
+    def start_from(self, inputs: Tensor, targets: Tensor) -> None:
+        """Fit that part to all training samples, ``(n, ...)`` and ``(n, ...)``; nothing where it is fitted already."""
+        ...

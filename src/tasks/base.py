@@ -62,6 +62,11 @@ class BaseTask(LightningModule):
         """Test metrics from the rows of one fold, or of all folds concatenated. Pure NumPy, no state."""
         return {}
 
+    @classmethod
+    def losses(cls, predictions: Predictions) -> Mapping[str, np.ndarray]:
+        """Losses of every test item, ``(item,)``, by name, for paired comparisons between rows of a paper."""
+        return {}
+
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Draw the figures of a tested run from ``self.predictions`` into ``folder``; returns their paths."""
         return []

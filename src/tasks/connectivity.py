@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ..contracts import ConnectivityBatch, Predictions
+from ..contracts import ConnectivityBatch, Predictions, StartedModel
 from ..errors import ConfigError
 from ..metrics.connectivity_scores import score_connectivity
 from .base import BaseTask
@@ -35,6 +38,13 @@ class Connectivity(BaseTask):
         if datamodule is not None and not hasattr(datamodule, "correlations"):
             raise ConfigError(f"Connectivity needs matrices of two states, which {type(datamodule).__name__} has not")
 
+    def on_fit_start(self) -> None:
+        """Lightning hook: the closed-form part of a model that has one, from the training people."""
+        if isinstance(self.model, StartedModel):
+            loader = DataLoader(self.trainer.datamodule.datasets["train"], batch_size=64)  # type: ignore[attr-defined]
+            inputs, targets = zip(*map(self.fit_data, loader), strict=True)
+            self.model.start_from(torch.cat(inputs).to(self.device), torch.cat(targets).to(self.device))
+
     def step(self, batch: ConnectivityBatch, stage: str) -> Tensor:
         """Mean squared error of a batch."""
         loss = nn.functional.mse_loss(pairs(self.model(batch.baseline)), pairs(batch.change))
@@ -56,6 +66,14 @@ class Connectivity(BaseTask):
     def score(cls, predictions: Predictions) -> dict[str, float]:
         """See :func:`~neurotwin.metrics.connectivity_scores.score_connectivity`."""
         return score_connectivity(predictions)
+
+    @classmethod
+    def losses(cls, predictions: Predictions) -> dict[str, NDArray[np.float64]]:
+        """Mean squared error of every person, against the measured and, where it is known, the true change."""
+        names = {"mse": "change", "true_mse": "true_change"}
+        predicted = np.asarray(predictions["predicted"], dtype=np.float64)
+        losses = {name: np.square(predicted - predictions[key]).mean(1) for name, key in names.items()}
+        return {name: loss for name, loss in losses.items() if np.isfinite(loss).all()}
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Mean measured, true and predicted change of the tested people, ordered by network."""
