@@ -17,6 +17,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from .errors import NeurotwinError
 from .run_folder import replaced, write_text
@@ -130,10 +131,12 @@ class Heartbeat(Callback):
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Validation."""
         self._maybe(trainer)
+        _obey(trainer)
 
     def on_test_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Test."""
         self._maybe(trainer)
+        _obey(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What it has cost is then known to the epoch."""
@@ -144,6 +147,12 @@ class Heartbeat(Callback):
         if trainer.is_global_zero and time.monotonic() - self._last > HEARTBEAT_S:
             self._last = time.monotonic()
             self._beat()
+
+
+def _obey(trainer: Trainer) -> None:
+    """End at a SIGTERM: Lightning looks for it after training batches only."""
+    if trainer.received_sigterm and trainer.world_size == 1:  # ranks would have to agree
+        raise SIGTERMException
 
 
 class _Checkpoint(ModelCheckpoint):

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from .run_folder import (
     new_record,
     now,
     process_identity,
+    remove_drafts,
     replaced,
+    unwritable,
     write_json,
     write_text,
 )
@@ -176,11 +178,11 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
         run = Run(claim(config["runs_dir"], composed.experiment, config["seed"]))
         write_text(run.path / "config.yaml", composed.to_yaml())
         write_text(run.path / "overrides.txt", "\n".join(composed.overrides) + "\n")
-        run.update(**new_record(composed.experiment, config["seed"], composed.hash, composed.overrides))
+        record = new_record(composed.experiment, config["seed"], composed.hash, composed.overrides)
         if config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available():
-            run.record["device"] = torch.cuda.get_device_name()
-        size, code = _size(pieces.model), code_hash(config)
-        run.update(data=fingerprint, spec=asdict(pieces.datamodule.spec), parameters=size, code=code)
+            record["device"] = torch.cuda.get_device_name()
+        spec = asdict(pieces.datamodule.spec)  # written in one go: a kill in between would leave half a record
+        run.update(**record, data=fingerprint, spec=spec, parameters=_size(pieces.model), code=code_hash(config))
     elif run is None:
         run = load_run(str(folder))
     elif run.record.get("data") != fingerprint:
@@ -194,6 +196,7 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
     try:
         with lock, log_file(run.path / "train.log"), quiet():
             if leader:
+                remove_drafts(run.path)
                 run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
             metrics = _fit_and_test(
                 composed, pieces, run, leader, [own.Heartbeat(lambda: run.update(cost=meter.read())), *callbacks]
@@ -207,17 +210,22 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
     except BaseException as error:
         if leader:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit | SIGTERMException)
-            run.update(
-                status="interrupted" if interrupted else getattr(error, "run_status", "failed"),
-                error=f"{type(error).__name__}: {error}".strip(": "),
-                ended=now(),
-                cost=meter.read(),
-            )
-            write_text(run.path / "error.txt", traceback.format_exc())
+            with suppress(OSError):  # a full disk takes no record; the dead process then tells the status
+                run.update(
+                    status="interrupted" if interrupted else getattr(error, "run_status", "failed"),
+                    error=f"{type(error).__name__}: {error}".strip(": "),
+                    ended=now(),
+                    cost=meter.read(),
+                )
+                write_text(run.path / "error.txt", traceback.format_exc())
         if isinstance(error, SIGTERMException):
             raise SystemExit(143) from None
         if isinstance(error, SystemExit):  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
+        if unwritable(error):
+            raise NeurotwinError(
+                f"{run.path}: cannot be written ({error}); then `neurotwin resume {run.path.name}` goes on"
+            ) from error
         raise
     finally:
         if leader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -303,6 +304,22 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_drafts(folder: Path) -> None:
+    """Delete what a killed process had begun to write below a run folder; only under the folder's lock."""
+    for path in folder.rglob(".*"):
+        if path.suffix[1:].isdigit() and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def unwritable(error: BaseException | None) -> bool:
+    """Whether an error, or its cause, says that the disk is full, over its quota or read-only."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def now() -> str:
