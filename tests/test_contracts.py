@@ -10,6 +10,7 @@ from model_cases import EXTRAS, SPECS, TABLE, build, installed, table
 from neurotwin.config import compose, compose_part, instantiate
 from neurotwin.contracts import (
     CircuitBatch,
+    ClampBatch,
     ConnectivityBatch,
     DataModule,
     DataSpec,
@@ -31,6 +32,7 @@ TASKS = [entry.name for entry in list_configs("task") if entry.source == "neurot
 EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.source == "neurotwin"]
 #: Simulated sets are made small, real formats are written in miniature by ``fixtures.make_<name>``.
 SIMULATED = {
+    "simulated_clamp": ["neuron=nakl", "duration_ms=110", "fit_ms=25", "window_ms=15", "conditions=[control,K -50%]"],
     "simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"],
     "half_center": ["n_trials=2", "folds=2", "fold=0", "seconds=0.6", "drop_s=0.1", "segment_s=0.2"],
     "simulated_mri": [
@@ -48,6 +50,13 @@ SIMULATED = {
     "simulated_fc": ["n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"],
 }
 TASK_CASES = {
+    "assimilation": (
+        "wells2025/demo",
+        [
+            *(f"datamodule.{o}" for o in SIMULATED["simulated_clamp"]),
+            *("task.recursion.gains=[0.2]", "task.iterations=2", "model.n_starts=1"),
+        ],
+    ),
     "seizure_detection": ("mallick2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]),
     "circuit": ("burghi2025/tf", ["optimizer.lr=1e-2", *(f"datamodule.{o}" for o in SIMULATED["half_center"])]),
     "connectivity": ("acker2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_fc"]]),
@@ -133,7 +142,22 @@ def check_mri(batch, spec):
     torch.testing.assert_close(batch.spacing_mm[0], torch.tensor(spec.spacing_mm))
 
 
-BATCHES = {MRIBatch: check_mri, CircuitBatch: check_circuit, EEGBatch: check_eeg, ConnectivityBatch: check_connectivity}
+def check_clamp(batch, spec):
+    assert batch.voltage.shape == batch.current.shape == batch.currents.shape[:2]
+    assert batch.voltage.dtype == batch.current.dtype == torch.float64
+    assert torch.isfinite(batch.voltage).all()
+    assert torch.isfinite(batch.current).all()
+    assert batch.lead.max() < batch.voltage.shape[1]
+    assert batch.condition.max() < len(spec.conditions)
+
+
+BATCHES = {
+    ClampBatch: check_clamp,
+    MRIBatch: check_mri,
+    CircuitBatch: check_circuit,
+    EEGBatch: check_eeg,
+    ConnectivityBatch: check_connectivity,
+}
 
 
 def test_datamodule_spec_matches_a_batch(case):

@@ -14,12 +14,18 @@ This module is the readable reference in torch; :mod:`.conductance_kernel` is th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -335,3 +341,54 @@ def parse_gates(declared: Mapping[str, Sequence[float]]) -> dict[str, float]:
         if len(numbers) != len(GATE_PARAMETERS):
             raise ConfigError(f"model.gates.{gate}: has {len(numbers)} numbers, needs {', '.join(GATE_PARAMETERS)}")
     return {f"{g}_{w}": float(v) for g, row in declared.items() for w, v in zip(GATE_PARAMETERS, row, strict=True)}
+
+
+def declare(
+    currents: Mapping[str, Mapping[str, Any]],
+    gates: Mapping[str, Sequence[float]],
+    values: Mapping[str, float],
+    speeds: Mapping[str, float] = MappingProxyType({}),
+    shifted: Sequence[str] = (),
+    fixed: Sequence[str] = ("capacitance",),
+    bounds: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+) -> Neuron:
+    """A neuron from its YAML form; ``bounds`` may give a gate's five pairs at once. See :class:`Neuron`."""
+    return Neuron(
+        parse_currents(currents),
+        {**{name: float(value) for name, value in values.items()}, **parse_gates(gates)},
+        speeds=dict(speeds),
+        shifted=tuple(shifted),
+        fixed=tuple(fixed),
+        bounds=_parse_bounds(bounds, gates),
+    )
+
+
+def load_neuron(name: str) -> Neuron:
+    """The neuron that ``configs/model/<name>.yaml``, or a YAML file at the path ``name``, declares."""
+    folder = resources.files("neurotwin.configs") / "model"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else Path(str(folder / f"{name}.yaml"))
+    declared = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "currents" not in declared:
+        known = [p.stem for p in Path(str(folder)).glob("*.yaml") if "currents:" in p.read_text(encoding="utf-8")]
+        raise ConfigError(
+            f"neuron={name!r} is no declared neuron; {did_you_mean(name, known)}, or a path to such a file"
+        )
+    accepted = inspect.signature(declare).parameters
+    return declare(**{key: value for key, value in declared.items() if key in accepted})
+
+
+def _parse_bounds(
+    declared: Mapping[str, Sequence[Any]], gates: Mapping[str, Sequence[float]]
+) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, entry in declared.items():
+        pairs = {name: entry}
+        if name in gates:
+            if len(entry) != len(GATE_PARAMETERS):
+                raise ConfigError(f"model.bounds.{name}: a gate needs five pairs of bounds, got {len(entry)}")
+            pairs = dict(zip((f"{name}_{w}" for w in GATE_PARAMETERS), entry, strict=True))
+        for key, pair in pairs.items():
+            if len(pair) != 2 or not pair[0] <= pair[1]:
+                raise ConfigError(f"model.bounds.{key}={list(pair)}: give [lower, upper]")
+            found[key] = (float(pair[0]), float(pair[1]))
+    return found

@@ -4,6 +4,8 @@ from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
 from .circuit import CircuitBatch, CircuitRecording, DynamicsModel
 from .clamp import ClampBatch, ClampRecording
 from .connectivity import ConnectivityBatch, StartedModel
+from .clamp import ClampBatch, ClampRecording, EstimatedNeuron
+from .connectivity import ConnectivityBatch
 from .eeg import EEGBatch, Event, Recording
 from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
 
@@ -18,6 +20,7 @@ __all__ = [
     "DataSpec",
     "DynamicsModel",
     "EEGBatch",
+    "EstimatedNeuron",
     "Event",
     "Exam",
     "FilePredictor",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,3 +59,42 @@ class ClampBatch(NamedTuple):
     condition: Tensor
     sweep: Tensor
     window: Tensor
+
+
+@runtime_checkable
+class EstimatedNeuron(Protocol):
+    """A neuron with unknown parameters, estimated from several starts, in one or several conditions.
+
+    Attributes:
+        neuron: Its structure, a :class:`~..biophysics.conductance.Neuron`.
+        dt_ms: Sampling interval of the recordings.
+        substeps: Integration steps a sample.
+        box: Coordinates of the free parameters in their box, ``(start, free)``.
+    """
+
+    neuron: Any
+    dt_ms: float
+    substeps: int
+    box: Tensor
+
+    @property
+    def n_starts(self) -> int:
+        """Number of independent estimates."""
+        ...
+
+    @property
+    def bounds(self) -> Mapping[str, Mapping[str, float]]:
+        """Lower and upper bound of each of the model's parameters, by name."""
+        ...
+
+    def log_ratio(self, start: int, condition: int) -> np.ndarray:
+        """Logarithm of each conductance relative to the first condition, ``(current,)``."""
+        ...
+
+    def theta(self, start: int = 0, condition: int = 0) -> np.ndarray:
+        """All parameters, ``(parameter,)``."""
+        ...
+
+    def slope_of(self, theta: np.ndarray) -> np.ndarray:
+        """Derivative of the free parameters by their box coordinates, ``(free,)``."""
+        ...

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..biophysics.conductance import GATE_PARAMETERS, Neuron, kind, parse_currents, parse_gates
+from ..biophysics.conductance import declare, kind
 from ..biophysics.simulate import simulate
 from ..errors import ConfigError
 
@@ -69,14 +69,7 @@ class ConductanceModel(nn.Module):
             raise ConfigError(f"model.start={start!r}: choose random or values")
         if n_starts < 1 or substeps < 1:
             raise ConfigError(f"model.n_starts={n_starts}, model.substeps={substeps}: both must be at least 1")
-        self.neuron = Neuron(
-            parse_currents(currents),
-            {**{name: float(value) for name, value in values.items()}, **parse_gates(gates)},
-            speeds=dict(speeds or {}),
-            shifted=tuple(shifted),
-            fixed=tuple(fixed),
-            bounds=_parse_bounds(bounds or {}, gates),
-        )
+        self.neuron = declare(currents, gates, values, speeds or {}, shifted, fixed, bounds or {})
         self.dt_ms = 1e3 / sampling_rate_hz
         self.conditions, self.substeps = tuple(conditions), substeps
         self.positions = np.array([self.neuron.index[name] for name in self.neuron.free])
@@ -95,6 +88,14 @@ class ConductanceModel(nn.Module):
         if len(self.conditions) > 1:
             shape = (n_starts, len(self.conditions) - 1, len(self.neuron.currents))
             self.change = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+
+    @property
+    def bounds(self) -> dict[str, dict[str, float]]:
+        """Parameter to its bounds, the same for all its elements."""
+        return {
+            "box": {"lower": -1.0, "upper": 1.0},
+            "change": {"lower": float(np.log(LOWEST_RATIO)), "upper": float(np.log(HIGHEST_RATIO))},
+        }
 
     @property
     def n_starts(self) -> int:
@@ -118,10 +119,15 @@ class ConductanceModel(nn.Module):
         """Derivative of the free parameters by their box coordinates, ``(free,)``."""
         return np.where(self._log, theta[self.positions], 1.0) * self._half
 
+    def log_ratio(self, start: int, condition: int) -> Array:
+        """Logarithm of each conductance relative to the first condition, ``(current,)``."""
+        if not condition:
+            return np.zeros(len(self.neuron.currents))
+        return np.asarray(self.change[start, condition - 1].detach().numpy())
+
     def theta(self, start: int = 0, condition: int = 0) -> Array:
         """Parameters of one start in one condition, ``(parameter,)``."""
-        change = self.change[start, condition - 1].detach().numpy() if condition else None
-        return self.theta_of(self.box[start].detach().numpy(), change)
+        return self.theta_of(self.box[start].detach().numpy(), self.log_ratio(start, condition))
 
     def forward(self, injected: Tensor) -> Tensor:
         """Voltage of the first start under injected currents, from rest at the leak's reversal potential.
@@ -143,20 +149,3 @@ class ConductanceModel(nn.Module):
 
     def _scaled(self, free: Array) -> Array:
         return np.where(self._log, np.log(np.where(self._log, np.abs(free), 1.0)), free)
-
-
-def _parse_bounds(
-    declared: Mapping[str, Sequence[Any]], gates: Mapping[str, Sequence[float]]
-) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name, entry in declared.items():
-        pairs = {name: entry}
-        if name in gates:
-            if len(entry) != len(GATE_PARAMETERS):
-                raise ConfigError(f"model.bounds.{name}: a gate needs five pairs of bounds, got {len(entry)}")
-            pairs = dict(zip((f"{name}_{w}" for w in GATE_PARAMETERS), entry, strict=True))
-        for key, pair in pairs.items():
-            if len(pair) != 2 or not pair[0] <= pair[1]:
-                raise ConfigError(f"model.bounds.{key}={list(pair)}: give [lower, upper]")
-            found[key] = (float(pair[0]), float(pair[1]))
-    return found

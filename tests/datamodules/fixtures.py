@@ -142,6 +142,17 @@ def make_cpg(folder: Path, trials: int = 3, samples: int = 6000) -> dict[str, An
     return {"root": str(folder), "folds": 3, "fold": 0, "drop_s": 0.05, "segment_s": 0.1}
 
 
+def make_patch_clamp(folder: Path, samples: int = 4000) -> dict[str, Any]:
+    """Two sweeps in each of two conditions, in NPZ files that state their units."""
+    folder.mkdir(parents=True, exist_ok=True)
+    time_ms = np.arange(samples) * 0.05
+    for number, condition in enumerate(("control", "drug")):
+        voltage = -65 + noise(2, samples, seed=number, scale_uv=3.0)
+        np.savez(folder / f"cell_{condition}.npz", V_mV=voltage, I_pA=50 * np.sin(time_ms), t=time_ms)
+    where = {"root": str(folder), "pattern": "'*.npz'", "begin_ms": 20.0, "lead_ms": 10.0, "window_ms": 20.0}
+    return {**where, "conditions": "{control:control,drug:drug}", "folds": 4, "fold": 3}
+
+
 def encode_clip(signal: np.ndarray) -> np.ndarray:
     """The packing of the clips: low and high bytes of differences, modulo 2^16."""
     difference = np.diff(signal, axis=1, prepend=np.int16(0)).astype(np.int16).view(np.uint16)

@@ -1,0 +1,304 @@
+"""Assimilation: all parameters of a neuron from its voltage, by a recursion that lets go of the recording step by step.
+
+Each pass minimises, by Levenberg-Marquardt with exact forward sensitivities,
+
+    J(θ) = mean (V_k(θ) - V_obs,k)² + prior · mean z²,    C dV/dt = I/S - Σ I_j + u C (V_obs - V)
+
+over all windows, conditions and starts at once; ``u`` falls from pass to pass to 0 (:mod:`.recursion`), ``z`` are the
+box coordinates of the parameters. Unlike in Wells et al. 2025 the states are no unknowns of their own: they follow from
+θ and, in the lead before each window, from the recording. ``benchmarks/assimilation.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..biophysics.conductance import Neuron
+from ..biophysics.simulate import Followed, follow
+from ..contracts import ClampBatch, EstimatedNeuron, Predictions
+from ..errors import ConfigError
+from ..metrics.clamp_scores import SMALLEST_SHARE, coincidence, current_errors, drug_scores, spike_times
+from .base import BaseTask
+from .levenberg import LevenbergMarquardt, Normal
+from .recursion import Nudging, Pinning
+
+Array = NDArray[np.float64]
+
+
+class Assimilation(BaseTask):
+    """Fit a :class:`~..models.conductance.ConductanceModel` to recordings of one neuron.
+
+    An epoch is a pass of the recursion. The start with the lowest cost predicts: freely beyond the fitted window, and,
+    drawn weakly to the recording, its ionic currents. The posterior is Laplace's from the same normal equations; the
+    noise is that of the residual, and the number of samples is divided by the residual's correlation time.
+
+    Args:
+        model: The neuron, its starts and conditions.
+        recursion: See :mod:`.recursion`.
+        iterations: At most so many steps a pass.
+        prior: Weight of the parameters' distance from the middle of their box, mV².
+        readout_gain: Coupling to the recording when currents are read out, 1/ms.
+        **arguments: See :class:`BaseTask`.
+    """
+
+    logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "val/rms_mv", "test/loss"})
+    best: Tensor
+    costs: Tensor
+    covariance: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recursion: Nudging | Pinning | None = None,
+        iterations: int = 100,
+        prior: float = 1e-5,
+        readout_gain: float = 1.0,
+        **arguments: Any,
+    ):
+        super().__init__(model, **arguments)
+        if not isinstance(model, EstimatedNeuron):
+            raise ConfigError(f"task: {type(model).__name__} is no conductance-based neuron; choose model=hippocampal")
+        if iterations < 1 or prior < 0:
+            raise ConfigError(f"task.iterations={iterations}, task.prior={prior:g}: at least 1, not below 0")
+        self.automatic_optimization = False
+        self.recursion = recursion or Nudging()
+        self.iterations, self.prior, self.readout_gain = iterations, prior, readout_gain
+        self.neuron: Neuron = model.neuron
+        self.estimated = cast(EstimatedNeuron, model)
+        n = sum(p[0].numel() for p in model.parameters())
+        self.register_buffer("best", torch.tensor(0))
+        self.register_buffer("costs", torch.full((model.n_starts,), torch.inf, dtype=torch.float64))
+        self.register_buffer("covariance", torch.zeros(n, n, dtype=torch.float64))
+        free = {name: column for column, name in enumerate(self.neuron.free)}
+        self._free = np.array([free.get(name, -1) for name in self.neuron.names])
+        held = [p for p in self.neuron.conductances if self._free[p] < 0]  # known, but a drug may still block them
+        self._columns = self._free.copy()
+        self._columns[held] = len(free) + np.arange(len(held))
+        self._g = self._columns[list(self.neuron.conductances)]
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with the bounds of the unknowns."""
+        if self._optimizer is None:
+            raise ConfigError("optimizer: an assimilation needs one; optimizer=levenberg_marquardt")
+        bounds = self.estimated.bounds
+        groups = [{"params": [p], **bounds[name]} for name, p in self.model.named_parameters()]
+        return self._optimizer(groups)
+
+    def on_train_epoch_start(self) -> None:
+        """A new pass: every start tries again, from where it is."""
+        self._optimiser.restart()
+
+    @property
+    def _optimiser(self) -> LevenbergMarquardt:
+        optimizer = cast(Any, self.optimizers()).optimizer
+        if not isinstance(optimizer, LevenbergMarquardt):
+            raise ConfigError(f"optimizer: {type(optimizer).__name__} cannot assimilate; optimizer=levenberg_marquardt")
+        return optimizer
+
+    def training_step(self, batch: ClampBatch, batch_idx: int) -> Tensor:
+        """All iterations of a pass over all windows."""
+        optimiser, wrapped = self._optimiser, cast(Any, self.optimizers())
+        gain = self.recursion.gain(self.current_epoch, int(batch.voltage.shape[1] - batch.lead[0]))
+        taken = 0
+        while optimiser.active.any() and taken < self.iterations:
+            wrapped.step(closure=lambda: self._normal(batch, gain, optimiser.active))
+            taken += 1
+        assert optimiser.normal is not None
+        self.costs.copy_(optimiser.normal.cost)
+        self.best.fill_(int(torch.nan_to_num(self.costs, nan=torch.inf).argmin()))
+        self._update_posterior(batch, gain, optimiser)
+        loss = self.costs[self.best]
+        shown = {"train/loss": float(loss), "train/iterations": float(taken), "train/gain": float(np.median(gain))}
+        for name, value in shown.items():
+            if np.isfinite(value):
+                self.log(name, value, batch_size=len(batch.window), on_epoch=True, on_step=False)
+        return loss
+
+    @torch.no_grad()
+    def _normal(self, batch: ClampBatch, gain: Array, active: Tensor) -> Normal:
+        n, size = len(active), len(self.covariance)
+        cost = torch.full((n,), torch.nan, dtype=torch.float64)
+        gradient, curvature = torch.zeros(n, size).double(), torch.zeros(n, size, size).double()
+        for start in torch.nonzero(active)[:, 0].tolist():
+            value, slope, matrix = self._one_normal(batch, gain, start)
+            cost[start], gradient[start], curvature[start] = value, torch.from_numpy(slope), torch.from_numpy(matrix)
+        return Normal(cost, gradient, curvature)
+
+    def _one_normal(self, batch: ClampBatch, gain: Array, start: int) -> tuple[float, Array, Array]:
+        """Cost, half its gradient and half its Gauss-Newton curvature for one start."""
+        size, n_free, n_g = len(self.covariance), len(self.neuron.free), len(self.neuron.currents)
+        slope, matrix, total, samples = np.zeros(size), np.zeros((size, size)), 0.0, 0
+        for row, condition in enumerate(batch.condition.tolist()):
+            theta = self.estimated.theta(start, condition)
+            run = self._follow(batch, row, theta, gain, self._columns)
+            lead = int(batch.lead[row])
+            error = run.voltage[lead:] - batch.voltage[row, lead:].numpy()
+            if not (np.isfinite(error).all() and np.isfinite(run.jacobian[lead:]).all()):
+                return np.inf, slope, matrix
+            parts = [run.jacobian[lead:, :n_free] * self.estimated.slope_of(theta)]
+            where = [slice(0, n_free)]
+            if condition:
+                parts.append(run.jacobian[lead:, self._g] * theta[list(self.neuron.conductances)])
+                first = n_free + (condition - 1) * n_g
+                where.append(slice(first, first + n_g))
+            for a, here in zip(parts, where, strict=True):
+                slope[here] += a.T @ error
+                for b, there in zip(parts, where, strict=True):
+                    matrix[here, there] += a.T @ b
+            total += float(error @ error)
+            samples += len(error)
+        box = self.estimated.box[start].detach().numpy()
+        slope, matrix = slope / samples, matrix / samples
+        slope[:n_free] += self.prior * box / n_free
+        matrix[np.arange(n_free), np.arange(n_free)] += self.prior / n_free
+        return total / samples + self.prior * float(np.mean(box**2)), slope, matrix
+
+    def _follow(
+        self, batch: ClampBatch, row: int, theta: Array, gain: Array | float, columns: NDArray[np.int64] | None = None,
+        states: bool = False,
+    ) -> Followed:  # fmt: skip
+        """Run along a window; in its lead V is pinned to the recording."""
+        voltage, current, lead = batch.voltage[row].numpy(), batch.current[row].numpy(), int(batch.lead[row])
+        whole = np.full(len(voltage), np.inf)
+        whole[lead + 1 :] = gain if np.isscalar(gain) else np.asarray(gain)[1 : len(voltage) - lead]
+        start = float(voltage[: max(1, min(lead, round(1 / self.estimated.dt_ms)))].mean())
+        how: dict[str, Any] = {"columns": columns, "states": states, "substeps": self.estimated.substeps}
+        return follow(self.neuron, theta, current, self.estimated.dt_ms, start, voltage, whole, **how)
+
+    def _update_posterior(self, batch: ClampBatch, gain: Array, optimiser: LevenbergMarquardt) -> None:
+        """Laplace covariance of the best start's unknowns; 0 for those that a bound holds."""
+        assert optimiser.normal is not None
+        best, samples, factor = int(self.best), 0, 0.0
+        for row, condition in enumerate(batch.condition.tolist()):
+            run = self._follow(batch, row, self.estimated.theta(best, condition), gain)
+            lead = int(batch.lead[row])
+            factor += correlation_time(run.voltage[lead:] - batch.voltage[row, lead:].numpy())
+            samples += len(run.voltage) - lead
+        curvature, gradient = optimiser.normal.curvature[best], optimiser.normal.gradient[best]
+        values = torch.cat([p[best].detach().flatten() for p in self.model.parameters()])
+        free = ~optimiser.at_bound(values, gradient)
+        effective = samples / (factor / len(batch.condition)) / float(optimiser.normal.cost[best])
+        self.covariance.zero_()
+        if torch.isfinite(curvature).all() and free.any():
+            part = torch.linalg.pinv(effective * curvature[free][:, free], hermitian=True)
+            self.covariance[free.nonzero(), free.nonzero()[:, 0]] = part
+
+    def step(self, batch: ClampBatch, stage: str) -> Tensor:
+        """Mean squared error of the free run of the best start beyond the fitted window."""
+        loss = torch.tensor(float(np.mean([self._forecast_error(batch, row) for row in range(len(batch.window))])))
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.window))
+        if stage == "val":
+            self.log("val/rms_mv", loss.sqrt(), batch_size=len(batch.window))
+        return loss
+
+    def _forecast_error(self, batch: ClampBatch, row: int) -> float:
+        lead = int(batch.lead[row])
+        theta = self.estimated.theta(int(self.best), int(batch.condition[row]))
+        run = self._follow(batch, row, theta, 0.0)
+        return float(np.mean((run.voltage[lead:] - batch.voltage[row, lead:].numpy()) ** 2))
+
+    def predict_rows(self, batch: ClampBatch) -> dict[str, Tensor]:
+        """Forecasts, charges and waveforms of currents, and what each condition left of each conductance."""
+        rows: dict[str, list[Any]] = {}
+        best, n_free, n_g = int(self.best), len(self.neuron.free), len(self.neuron.currents)
+        for row, condition in enumerate(batch.condition.tolist()):
+            lead, theta = int(batch.lead[row]), self.estimated.theta(best, condition)
+            free = self._follow(batch, row, theta, 0.0, states=True)
+            drawn = self._follow(batch, row, theta, self.readout_gain, states=True)
+            both = [
+                self.neuron.currents_of(torch.from_numpy(theta), torch.from_numpy(run.states[lead:])).numpy()
+                for run in (drawn, free)
+            ]
+            known = batch.currents.shape[2] == n_g
+            truth = batch.currents[row, lead:].numpy() if known else np.full_like(both[0], np.nan)
+            change, sd = self.estimated.log_ratio(best, condition), np.zeros(n_g)
+            if condition:
+                first = n_free + (condition - 1) * n_g
+                sd = np.sqrt(np.clip(np.diag(self.covariance.numpy())[first : first + n_g], 0, None))
+            found = {
+                "voltage": batch.voltage[row, lead:].numpy(),
+                "forecast": free.voltage[lead:],
+                "currents": both[0].astype(np.float32),
+                "true_currents": truth.astype(np.float32),
+                "charge": np.abs(both[0]).sum(0),
+                "charge_forecast": np.abs(both[1]).sum(0),
+                "true_charge": np.abs(truth).sum(0),
+                "square_error": ((both[0] - truth) ** 2).sum(0),
+                "true_square": (truth**2).sum(0),
+                "change": change,
+                "change_sd": sd,
+                "true_change": self._true_change(batch, row),
+            }
+            for name, value in found.items():
+                rows.setdefault(name, []).append(np.asarray(value))
+        n = len(batch.window)
+        shared = {"window": batch.window, "condition": batch.condition, "sweep": batch.sweep}
+        shared["dt_ms"] = torch.full((n,), float(self.estimated.dt_ms))
+        shared["costs"] = self.costs.expand(n, -1)
+        return {**shared, **{name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}}
+
+    def _true_change(self, batch: ClampBatch, row: int) -> Array:
+        """Log ratio of the true conductances to those of the first condition; NaN where unknown."""
+        data = cast(Any, self.trainer).datamodule
+        ratios = data.recordings[int(batch.sweep[row])].truth.get("ratios") if data is not None else None
+        n_g = len(self.neuron.currents)
+        if ratios is None or len(ratios) != n_g:
+            return np.full(n_g, np.nan)
+        return np.log(np.maximum(ratios, 1e-9))
+
+    @classmethod
+    def score(cls, predictions: Predictions) -> dict[str, float]:
+        """Spikes and RMS of the forecast, errors of currents, the drug test, and how the starts agree."""
+        dt_ms = predictions["dt_ms"]
+        pairs = [
+            (spike_times(a, dt), spike_times(b, dt))
+            for a, b, dt in zip(predictions["voltage"], predictions["forecast"], dt_ms, strict=True)
+        ]
+        costs = predictions["costs"][0]
+        found = {
+            "spikes": float(sum(len(a) for a, _ in pairs)),
+            "forecast_rms_mv": float(np.sqrt(np.mean((predictions["forecast"] - predictions["voltage"]) ** 2))),
+            "fit_mse_mv2": float(np.nanmin(costs)),
+            "starts_at_the_lowest": float(np.mean(costs <= 1.05 * np.nanmin(costs))),
+        }
+        for tolerance in (1.0, 2.0, 4.0):
+            found[f"coincidence_{tolerance:g}ms"] = coincidence(pairs, tolerance)
+        if np.isfinite(predictions["true_charge"]).all():
+            names = ("charge", "true_charge", "square_error", "true_square")
+            errors = current_errors(*(predictions[name] for name in names))
+            forecast = current_errors(predictions["charge_forecast"], *(predictions[name] for name in names[1:]))
+            found |= errors
+            found |= {f"forecast_{name}": v for name, v in forecast.items() if name.startswith("charge")}
+        _, first = np.unique(predictions["condition"], return_index=True)
+        drugs = first[predictions["condition"][first] > 0]
+        if len(drugs) and np.isfinite(predictions["true_change"][drugs]).all():
+            control = predictions["true_charge"][predictions["condition"] == 0].sum(0)
+            judged = control >= SMALLEST_SHARE * control.sum()
+            change, sd, truth = (predictions[name][drugs] for name in ("change", "change_sd", "true_change"))
+            found |= drug_scores(change, sd, truth, judged)
+        return found
+
+    def figures(self, folder: Path, datamodule: Any) -> list[Path]:
+        """Forecast, currents and, with drugs, what they left of each conductance."""
+        from .assimilation_figures import draw_all
+
+        names = [current.name for current in self.neuron.currents]
+        return draw_all(folder, self.predictions, names, list(datamodule.conditions)) if self.predictions else []
+
+
+def correlation_time(error: Array, longest: int = 500) -> float:
+    """``1 + 2 Σ ρ_k`` of a series, summed to its first non-positive term; at least 1. Samples."""
+    centred = error - error.mean()
+    n = len(centred)
+    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
+    rho = np.fft.irfft(spectrum)[: min(longest, n)]
+    rho = rho / max(rho[0], 1e-300)
+    negative = np.flatnonzero(rho <= 0)
+    stop = negative[0] if len(negative) else len(rho)
+    return float(max(1.0, 1 + 2 * rho[1:stop].sum()))

@@ -1,0 +1,108 @@
+"""Figures of a tested assimilation: forecast, ionic currents, what drugs left of each conductance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from ..contracts import Predictions
+from .seizure_figures import BLUE, GREY, STYLE, VERMILLION
+
+#: Length of the stretch in which single spikes of a current can be told apart.
+ZOOM_MS = 60.0
+
+
+def draw_all(folder: Path, rows: Predictions, names: Sequence[str], conditions: Sequence[str]) -> list[Path]:
+    """All figures that the predictions allow; returns their paths."""
+    paths = [draw_forecast(folder / "forecast.png", rows, conditions)]
+    paths.append(draw_currents(folder / "currents.png", rows, names))
+    if len(conditions) > 1:
+        paths.append(draw_drugs(folder / "drugs.png", rows, names, conditions))
+    return paths
+
+
+def draw_forecast(path: Path, rows: Predictions, conditions: Sequence[str]) -> Path:
+    """Recorded and freely predicted voltage of the first test window of each condition (at most four)."""
+    _, first = np.unique(rows["condition"], return_index=True)
+    first = first[:4]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 1.0 + 1.4 * len(first)), layout="constrained")
+        axes = figure.subplots(len(first), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, row in zip(axes, first, strict=True):
+            time = np.arange(rows["voltage"].shape[1]) * rows["dt_ms"][row]
+            axis.plot(time, rows["voltage"][row], color=GREY, linewidth=1.6, label="recorded")
+            axis.plot(time, rows["forecast"][row], color=BLUE, linewidth=0.8, label="predicted, free run")
+            axis.set(ylabel="V (mV)")
+            axis.set_title(conditions[int(rows["condition"][row])])
+        axes[0].legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+        axes[-1].set(xlabel="time in the test window (ms)", xlim=(0, time[-1]))
+        figure.savefig(path)
+    return path
+
+
+def draw_currents(path: Path, rows: Predictions, names: Sequence[str]) -> Path:
+    """Every ionic current around spikes of the first test window, beside the truth where it is known."""
+    dt_ms = float(rows["dt_ms"][0])
+    peak = int(rows["voltage"][0].argmax())
+    span = round(ZOOM_MS / dt_ms)
+    begin = max(0, min(peak - span // 3, rows["voltage"].shape[1] - span))
+    here = slice(begin, begin + span)
+    columns = 3
+    height = -(-len(names) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 0.5 + 1.4 * height), layout="constrained")
+        axes = figure.subplots(height, columns, sharex=True, squeeze=False).ravel()
+        for number, (axis, name) in enumerate(zip(axes, names, strict=False)):
+            model, truth = rows["currents"][0, here, number], rows["true_currents"][0, here, number]
+            time = begin * dt_ms + np.arange(len(model)) * dt_ms
+            if np.isfinite(truth).all():
+                axis.plot(time, truth, color=GREY, linewidth=1.8, label="true")
+            axis.plot(time, model, color=VERMILLION, linewidth=0.9, label="estimated")
+            axis.set_title(name)
+            if number % columns == 0:
+                axis.set_ylabel("µA/cm²")
+        for axis in axes[len(names) :]:
+            axis.remove()
+        for axis in axes[max(0, len(names) - columns) : len(names)]:
+            axis.set_xlabel("time (ms)")
+            axis.tick_params(labelbottom=True)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        figure.savefig(path)
+    return path
+
+
+def draw_drugs(path: Path, rows: Predictions, names: Sequence[str], conditions: Sequence[str]) -> Path:
+    """What each condition left of each conductance, with 90 % intervals and, where known, the truth."""
+    _, first = np.unique(rows["condition"], return_index=True)
+    drugs = [row for row in first if rows["condition"][row] > 0]
+    columns = min(3, len(drugs))
+    height = -(-len(drugs) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 0.6 + 1.8 * height), layout="constrained")
+        axes = figure.subplots(height, columns, sharey=True, squeeze=False).ravel()
+        x = np.arange(len(names))
+        for axis, row in zip(axes, drugs, strict=False):
+            change, sd, truth = (rows[name][row] for name in ("change", "change_sd", "true_change"))
+            ratio = np.exp(change)
+            low, high = np.exp(change - 1.645 * sd), np.exp(change + 1.645 * sd)
+            if np.isfinite(truth).all():
+                axis.plot(x, np.exp(truth), "_", color=GREY, markersize=11, markeredgewidth=2.5, label="true")
+            axis.errorbar(
+                x, ratio, [ratio - low, high - ratio], fmt="o", color=VERMILLION, markersize=3, label="estimated"
+            )
+            axis.axhline(1.0, color=GREY, linewidth=0.6, linestyle=":")
+            axis.set(xticks=x, ylim=(0, 2))
+            axis.set_xticklabels(names, rotation=60)
+            axis.set_title(conditions[int(rows["condition"][row])])
+        for axis in axes[len(drugs) :]:
+            axis.remove()
+        for axis in axes[:: columns or 1]:
+            if axis.figure is not None:
+                axis.set_ylabel("conductance / control")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        figure.savefig(path)
+    return path

@@ -1,0 +1,126 @@
+"""Levenberg-Marquardt for several least-squares estimates at once, inside their boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+#: Damping beyond which no step is worth trying, and below which it makes no difference.
+_HIGHEST, _LOWEST = 1e8, 1e-9
+
+
+class Normal(NamedTuple):
+    """Least squares around the present estimates: ``cost + 2 gradient·d + d·curvature·d``.
+
+    Attributes:
+        cost: ``(estimate,)``; not finite where the model diverged, NaN where the estimate was not asked for.
+        gradient: ``(estimate, unknown)``.
+        curvature: Gauss-Newton, ``(estimate, unknown, unknown)``.
+    """
+
+    cost: Tensor
+    gradient: Tensor
+    curvature: Tensor
+
+
+class LevenbergMarquardt(torch.optim.Optimizer):
+    """One trial step an estimate and call; each estimate has its own damping and stops by itself.
+
+    Parameters are ``(estimate, …)``; what follows the first dimension is flattened and concatenated. A
+    group may have ``lower`` and ``upper``; an unknown at its bound whose gradient points outward takes no step.
+
+    Args:
+        params: Parameters or groups.
+        damping: At the start of a pass, in units of the curvature of an unknown of size 1.
+        grow: Factor on the damping of a rejected step.
+        shrink: Factor on the damping of an accepted one.
+        longest: Largest change of an unknown in one step.
+        tolerance: An estimate is done after two accepted steps in a row that lower its cost by less than this fraction.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        damping: float = 1e-2,
+        grow: float = 4.0,
+        shrink: float = 0.2,
+        longest: float = 0.5,
+        tolerance: float = 1e-6,
+    ):
+        super().__init__(params, {"lower": -torch.inf, "upper": torch.inf, "lr": damping})
+        self.grow, self.shrink, self.longest, self.tolerance = grow, shrink, longest, tolerance
+        self._lower = torch.cat([self._edge(p, g["lower"]) for g in self.param_groups for p in g["params"]])
+        self._upper = torch.cat([self._edge(p, g["upper"]) for g in self.param_groups for p in g["params"]])
+        self.restart()
+
+    @staticmethod
+    def _edge(parameter: Tensor, value: float) -> Tensor:
+        return torch.full((parameter[0].numel(),), value, dtype=parameter.dtype)
+
+    def restart(self) -> None:
+        """Begin a pass: the cost has changed."""
+        n = len(self.param_groups[0]["params"][0])
+        self.active = torch.ones(n, dtype=torch.bool)
+        self._damping = torch.full((n,), float(self.param_groups[0]["lr"]), dtype=torch.float64)
+        self._small = torch.zeros(n, dtype=torch.int64)
+        self.normal: Normal | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Normal]) -> Tensor:  # type: ignore[override]
+        """Try one step of every active estimate.
+
+        Args:
+            closure: Evaluates :class:`Normal` at the parameters' present values; it may skip estimates that are not
+                ``active``.
+
+        Returns:
+            Cost of every estimate, ``(estimate,)``.
+        """
+        if self.normal is None:
+            self.normal = closure()
+        before, normal = self._values(), self.normal
+        trial = before.clone()
+        for k in torch.nonzero(self.active)[:, 0].tolist():
+            trial[k] = self._trial(before[k], normal.gradient[k], normal.curvature[k], float(self._damping[k]))
+        self._assign(trial)
+        found = closure()
+        better = self.active & torch.isfinite(found.cost) & (found.cost < normal.cost)
+        self._assign(torch.where(better[:, None], trial, before))
+        fall = torch.where(better, 1 - found.cost / normal.cost, torch.zeros_like(normal.cost))
+        self._small = torch.where(better, torch.where(fall < self.tolerance, self._small + 1, 0), self._small)
+        self._damping = torch.where(better, self._damping * self.shrink, self._damping * self.grow).clamp(min=_LOWEST)
+        self.normal = Normal(
+            torch.where(better, found.cost, normal.cost),
+            torch.where(better[:, None], found.gradient, normal.gradient),
+            torch.where(better[:, None, None], found.curvature, normal.curvature),
+        )
+        self.active = self.active & (self._small < 2) & (self._damping < _HIGHEST)
+        return self.normal.cost
+
+    def _trial(self, at: Tensor, gradient: Tensor, curvature: Tensor, damping: float) -> Tensor:
+        free = ~self.at_bound(at, gradient)
+        step = torch.zeros_like(at)
+        if free.any() and torch.isfinite(gradient).all():
+            matrix = curvature[free][:, free] + damping * torch.eye(int(free.sum()), dtype=at.dtype)
+            step[free] = -torch.linalg.solve(matrix, gradient[free])
+        return torch.clamp(at + step.clamp(-self.longest, self.longest), self._lower, self._upper)
+
+    def at_bound(self, at: Tensor, gradient: Tensor) -> Tensor:
+        """Unknowns that are held by a bound, ``(unknown,)``."""
+        return ((at >= self._upper) & (gradient < 0)) | ((at <= self._lower) & (gradient > 0))
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def _values(self) -> Tensor:
+        return torch.cat([p.detach().flatten(1) for p in self._parameters()], dim=1)
+
+    def _assign(self, values: Tensor) -> None:
+        first = 0
+        for parameter in self._parameters():
+            n = parameter[0].numel()
+            parameter.copy_(values[:, first : first + n].view_as(parameter))
+            first += n

@@ -1,0 +1,167 @@
+"""Assimilation: the optimiser on closed forms, the recursion, recovery of known neurons, exact resume, posterior."""
+
+import numpy as np
+import pytest
+import torch
+from neurotwin.config import compose
+from neurotwin.contracts import ClampBatch
+from neurotwin.engine import launch, resume
+from neurotwin.errors import ConfigError
+from neurotwin.models.conductance import ConductanceModel
+from neurotwin.tasks.assimilation import Assimilation, correlation_time
+from neurotwin.tasks.levenberg import LevenbergMarquardt, Normal
+from neurotwin.tasks.recursion import Nudging, Pinning
+
+LEAK = ({"L": {"reversal": "L"}}, {}, {"g_L": 0.1, "E_L": -65.0})
+FAST = [
+    *("datamodule.duration_ms=220", "datamodule.fit_ms=80", "datamodule.window_ms=40", "model.n_starts=2"),
+    "task.iterations=30",
+]
+
+
+def quadratic(target, scale):
+    parameter = torch.nn.Parameter(torch.zeros_like(target))
+
+    def closure():
+        d = parameter.detach() - target
+        return Normal((scale * d * d).sum(1), scale * d, torch.diag_embed(scale.expand_as(d)))
+
+    return parameter, closure
+
+
+def test_the_optimiser_solves_quadratics_inside_the_box_each_at_its_own_pace():
+    target = torch.tensor([[0.5, -0.3], [2.0, 0.1]], dtype=torch.float64)
+    parameter, closure = quadratic(target, torch.tensor([1.0, 1e-3], dtype=torch.float64))
+    optimiser = LevenbergMarquardt([{"params": [parameter], "lower": -1.0, "upper": 1.0}])
+    for _ in range(60):
+        if not optimiser.active.any():
+            break
+        optimiser.step(closure)
+    torch.testing.assert_close(parameter.detach(), target.clamp(max=1.0), rtol=0, atol=1e-4)
+    assert not optimiser.active.any()
+
+
+def test_a_step_that_diverges_is_taken_back():
+    parameter = torch.nn.Parameter(torch.zeros(1, 1, dtype=torch.float64))
+
+    def closure():
+        x = parameter.item()
+        cost = torch.tensor([np.inf if x > 0.1 else 1 - x])
+        return Normal(cost, torch.tensor([[-0.5]]).double(), torch.tensor([[[1.0]]]).double())
+
+    optimiser = LevenbergMarquardt([parameter])
+    optimiser.step(closure)
+    assert parameter.item() == 0
+    for _ in range(10):
+        optimiser.step(closure)
+    assert 0 < parameter.item() <= 0.1
+
+
+def test_recursions_let_go():
+    assert [Nudging([np.inf, 1.0, 0.0]).gain(k, 3)[0] for k in range(4)] == [np.inf, 1.0, 0.0, 0.0]
+    assert np.isinf(Pinning([1, 4, 0]).gain(1, 9)).tolist() == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert not Pinning([1, 4, 0]).gain(2, 9).any()
+    with pytest.raises(ConfigError, match=r"task\.recursion\.gains=\[-1\.0\]"):
+        Nudging([-1.0])
+
+
+def passive(conditions=("control",)):
+    model = ConductanceModel(
+        *LEAK, sampling_rate_hz=20_000.0, conditions=conditions, start="values", fixed=["capacitance", "area"]
+    )
+    n, rng = 2000, np.random.default_rng(0)
+    current = np.repeat(rng.normal(0, 2, 20), 100)
+    true = {"g_L": 0.13, "E_L": -60.0}
+    voltages = []
+    for ratio in (1.0, 0.4)[: len(conditions)]:
+        v = np.full(n, true["E_L"])
+        for k in range(n - 1):
+            rest = true["E_L"] + 0.5 * (current[k] + current[k + 1]) / (ratio * true["g_L"])
+            v[k + 1] = rest + (v[k] - rest) * np.exp(-0.05 * ratio * true["g_L"])
+        voltages.append(v + 0.2 * rng.normal(size=n))
+    many = len(conditions)
+    whole = [np.zeros(many, int), np.arange(many), np.arange(many), np.arange(many)]
+    arrays = [np.stack(voltages), np.stack([current] * many), np.zeros((many, n, 1)), *whole]
+    return model, ClampBatch(*map(torch.from_numpy, arrays))
+
+
+def fit(model, batch, gain=0.0):
+    task = Assimilation(model, optimizer=LevenbergMarquardt, objective=None)
+    optimiser = task.configure_optimizers()
+    for _ in range(40):
+        if optimiser.active.any():
+            optimiser.step(lambda: task._normal(batch, np.full(batch.voltage.shape[1], gain), optimiser.active))
+    task._update_posterior(batch, np.full(batch.voltage.shape[1], gain), optimiser)
+    return task
+
+
+def test_a_passive_membrane_is_recovered_with_its_standard_error():
+    model, batch = passive()
+    task = fit(model, batch)
+    theta = dict(zip(model.neuron.names, model.theta(), strict=True))
+    assert theta["g_L"] == pytest.approx(0.13, rel=0.02)
+    assert theta["E_L"] == pytest.approx(-60.0, abs=0.1)
+    # By hand: the curvature of the summed squares over the noise variance, from finite differences of the two unknowns
+    run = []
+    for j in range(2):
+        for sign in (1, -1):
+            shifted = model.box[0].detach().numpy().copy()
+            shifted[j] += sign * 1e-4
+            run.append(task._follow(batch, 0, model.theta_of(shifted), 0.0).voltage)
+    slopes = np.stack([(run[0] - run[1]), (run[2] - run[3])]) / 2e-4
+    expected = np.linalg.inv(slopes @ slopes.T / 0.2**2)
+    np.testing.assert_allclose(task.covariance.numpy(), expected, rtol=0.25)
+
+
+def test_a_joint_fit_finds_what_a_drug_left():
+    model, batch = passive(("control", "drug"))
+    task = fit(model, batch)
+    sd = float(task.covariance.diagonal()[-1].sqrt())
+    change = float(model.change[0, 0, 0])
+    assert abs(change - np.log(0.4)) < 3 * sd
+    assert 0 < sd < 0.05
+
+
+def test_correlation_time_of_known_series():
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=200_000)
+    assert correlation_time(white) == pytest.approx(1.0, abs=0.05)
+    coloured = np.zeros_like(white)
+    for k in range(1, len(white)):
+        coloured[k] = 0.8 * coloured[k - 1] + white[k]
+    assert correlation_time(coloured) == pytest.approx((1 + 0.8) / (1 - 0.8), rel=0.1)
+
+
+def test_nakl_is_recovered_from_random_starts_and_resumes_exactly(run_root):
+    whole = launch(compose("wells2025/demo", FAST))
+    assert whole.metrics["test/fit_mse_mv2"] < 0.075
+    assert whole.metrics["test/charge_error_worst"] < 0.1
+    assert (whole.path / "figures" / "currents.png").exists()
+    part = launch(compose("wells2025/demo", [*FAST, "trainer.max_epochs=2"]))
+    part.update(status="interrupted")
+    text = (part.path / "config.yaml").read_text().replace("max_epochs: 2", "max_epochs: 5")
+    (part.path / "config.yaml").write_text(text)
+    resumed = resume(part.path)
+    first, second = (torch.load(r.path / "checkpoints" / "last.ckpt", weights_only=True) for r in (whole, resumed))
+    for name, value in first["state_dict"].items():
+        assert torch.equal(value, second["state_dict"][name]), name
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ConfigError, match="Linear is no conductance-based neuron"):
+        Assimilation(torch.nn.Linear(1, 1))
+    model = ConductanceModel(*LEAK, sampling_rate_hz=1e4)
+    with pytest.raises(ConfigError, match="optimizer=levenberg_marquardt"):
+        Assimilation(model).configure_optimizers()
+    with pytest.raises(ConfigError, match="choose random or values"):
+        ConductanceModel(*LEAK, sampling_rate_hz=1e4, start="zero")
