@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
+from sklearn.metrics import roc_auc_score
 
 from ..contracts import Predictions
 
@@ -23,9 +24,11 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
     measured deviation from the mean change, averaged over pairs. ``calibration_slope``: slope of measured on predicted
     deviation; below 1, predictions are too extreme. It and the test are absent where every prediction is the mean
     change. ``fingerprint``: share of people whose predicted target matrix resembles their own measured one more than
-    anybody else's. ``language_mse``: pairs inside the language network. With a known truth: ``true_mse``,
-    ``true_mse_mean_change``, ``true_skill`` and ``noise_ceiling_mse``, the error of the truth itself against the
-    measurement, which no predictor can beat on average.
+    anybody else's. ``language_mse``: pairs inside the language network. ``language_auroc``: how well the predicted
+    group map finds those pairs among all; the map is the mean predicted change over the standard deviation over people
+    of the measured one. ``language_auroc_measured`` is that of the measured map of the same people. With a known truth:
+    ``true_mse``, ``true_mse_mean_change``, ``true_skill`` and ``noise_ceiling_mse``, the error of the truth itself
+    against the measurement, which no predictor can beat on average.
 
     Args:
         rows: ``predicted``, ``change``, ``mean_change``, ``start`` and ``true_change`` ``(person, pair)``, the last NaN
@@ -51,6 +54,10 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
     language = np.asarray(rows["language"], dtype=bool)[0]
     if language.any():
         scores["language_mse"] = np.square(predicted - change)[:, language].mean()
+        if not language.all() and len(change) > 2:
+            spread = np.maximum(change.std(0), _ROUNDING)
+            scores["language_auroc"] = roc_auc_score(language, predicted.mean(0) / spread)
+            scores["language_auroc_measured"] = roc_auc_score(language, change.mean(0) / spread)
     if np.isfinite(truth).all():
         scores["true_mse"] = np.square(predicted - truth).mean()
         scores["true_mse_mean_change"] = np.square(mean - truth).mean()

@@ -57,3 +57,15 @@ def test_correlation_of_pairs_and_fingerprint():
     people = np.random.default_rng(2).standard_normal((6, 40))
     assert fingerprint_accuracy(3 * people + 5, people) == 1
     assert fingerprint_accuracy(people[::-1], people) == 0
+
+
+def test_the_language_network_is_found_by_the_predicted_group_map():
+    rng = np.random.default_rng(3)
+    language = np.zeros((30, 200), dtype=bool)
+    language[:, :40] = True
+    change = 0.1 * language + rng.normal(0, 0.1, language.shape)
+    scores = score_connectivity(rows(np.where(language, 0.1, 0.0), change, language=language))
+    assert scores["language_auroc"] == 1
+    assert 0.95 < scores["language_auroc_measured"] <= 1
+    blind = score_connectivity(rows(np.where(language, -0.1, 0.0), change, language=language))
+    assert blind["language_auroc"] == 0
