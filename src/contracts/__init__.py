@@ -2,10 +2,8 @@
 
 from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
 from .circuit import CircuitBatch, CircuitRecording, DynamicsModel
-from .clamp import ClampBatch, ClampRecording
-from .connectivity import ConnectivityBatch, StartedModel
 from .clamp import ClampBatch, ClampRecording, EstimatedNeuron
-from .connectivity import ConnectivityBatch
+from .connectivity import ConnectivityBatch, StartedModel
 from .eeg import EEGBatch, Event, Recording
 from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
 
