@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import logging
-import multiprocessing
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,16 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from .code_version import code_hash
 from .comparison import check_comparisons, compare, merge, render_comparisons, row_losses
-from .config import Composed, compose, get_target, load_config
+from .config import Composed, compose_many, get_target, load_config
 from .errors import ConfigError, NeurotwinError, did_you_mean
 from .gates import build_part
-from .registry import paper_dir
-from .run_folder import Run, read_json, runs, write_json
-from .tables import render, update_readme
+from .registry import paper_dir, papers
+from .run_folder import Run, read_json, runs, write_json, write_text
+from .sweeps.pool import run_all
+from .sweeps.space import numbers
+from .tables import render, tables, update_readme
 
 log = logging.getLogger("neurotwin")
 _ROW_KEYS = {"name", "config", "overrides", "grid", "folds", "seeds", "metric", "published", "source", "tolerance"}
+DATA = ("real", "simulated", "other")
 _ROW_KEYS |= {"better", "data", "note"}
 
 
@@ -46,7 +46,7 @@ class Row:
         source: Where in the paper.
         tolerance: Largest difference that still counts as reproduced.
         better: ``higher`` or ``lower`` values of the metric.
-        data: ``real`` or ``simulated``.
+        data: ``real``, ``simulated``, or ``other`` for real data that are not those of the paper.
         note: What a reader must know about the comparison.
     """
 
@@ -65,7 +65,25 @@ class Row:
     note: str = ""
 
 
-def reproduce(
+@dataclass(frozen=True)
+class Reproduction:
+    """What a call of :func:`reproduce` came to.
+
+    Attributes:
+        text: The tables as Markdown.
+        failed: How many runs failed.
+    """
+
+    text: str
+    failed: int
+
+
+def reproduce(paper: str, rows: Sequence[str] = (), seeds: str | Sequence[int] | None = None, **how: Any) -> str:
+    """Run the missing runs of a paper's rows and return the tables as Markdown; arguments as of :func:`run_paper`."""
+    return run_paper(paper, rows, seeds, **how).text
+
+
+def run_paper(
     paper: str,
     rows: Sequence[str] = (),
     seeds: str | Sequence[int] | None = None,
@@ -73,11 +91,13 @@ def reproduce(
     smoke: bool = False,
     update: bool = False,
     runs_dir: Path | None = None,
-) -> str:
-    """Run the missing runs of a paper's rows and return the table as Markdown.
+    any_code: bool = False,
+    backend: str = "process",
+) -> Reproduction:
+    """Run the missing runs of a paper's rows and put them beside the published numbers.
 
-    Finished runs of the same configuration are reused, interrupted ones are resumed, so an aborted call goes on where
-    it stopped. The tables are also written to ``<runs_dir>/<paper>/reproduction.{md,json}``.
+    Finished runs of the same configuration, data and code are reused, interrupted ones are resumed, so an aborted call
+    goes on where it stopped. The tables are also written to ``<runs_dir>/<paper>/reproduction.{md,csv,tex,json}``.
 
     Args:
         paper: Folder name below ``experiments/``.
@@ -87,6 +107,8 @@ def reproduce(
         smoke: Two batches of one fold and one seed of every row.
         update: Write ``expected.json`` and the tables of the paper's README.
         runs_dir: Where the runs lie; default as for training.
+        any_code: Reuse runs of other code too.
+        backend: ``process``, ``slurm`` or ``local``, as for sweeps.
 
     Raises:
         ConfigError: Before anything runs, if a row cannot be composed.
@@ -99,15 +121,18 @@ def reproduce(
     extra = ["figures=false", *(["debug=fast"] if smoke else [])]
     extra += [f"runs_dir={runs_dir}"] if runs_dir else []
     plan: list[tuple[Row, list[list[Composed]]]] = []
+    read: dict[str, dict[Any, Any]] = defaultdict(dict)
     for row in chosen:
-        wanted = _seeds(seeds) if seeds is not None else row.seeds
+        wanted = numbers("--seeds", seeds) if seeds is not None else row.seeds
         wanted, folds = (wanted[:1], 1) if smoke else (wanted, row.folds)
-        plan.append((row, [_jobs(row, seed, folds, extra) for seed in wanted]))
+        plan.append((row, [_jobs(row, seed, folds, extra, read[row.config]) for seed in wanted]))
     composed = [job for _, groups in plan for group in groups for job in group]
-    known = _known_runs(composed[0].config["runs_dir"])
+    known = _known_runs(composed, any_code)
     for _, groups in plan:
         _same_data(groups[0][0], known.get(groups[0][0].hash))
-    done = _run_missing(composed, known, jobs)
+    target = Path(composed[0].config["runs_dir"]).expanduser() / paper
+    target.mkdir(parents=True, exist_ok=True)
+    done = _run_missing(target, composed, known, jobs, backend)
     results, losses = {}, {}
     for row, groups in plan:
         complete = [[done[job.hash] for job in group] for group in groups if all(job.hash in done for job in group)]
@@ -128,16 +153,28 @@ def reproduce(
         write_json(folder / "expected.json", record)
         tests = render_comparisons(record.get("comparisons", []))
         update_readme(folder / "README.md", "\n".join(filter(None, [render(ordered, layout), tests])))
-    target = Path(composed[0].config["runs_dir"]).expanduser() / paper
-    target.mkdir(parents=True, exist_ok=True)
     text = "\n".join(filter(None, [render(results, layout), render_comparisons(compared)]))
     if not smoke:  # reports show it
         write_json(target / "reproduction.json", {"rows": results})
-    (target / "reproduction.md").write_text(text, encoding="utf-8")
-    missing = len({job.hash for job in composed} - set(done))
-    return text + (
-        f"\n{missing} of {len(composed)} runs failed; `neurotwin runs {paper}` lists them.\n" if missing else ""
-    )
+    write_text(target / "reproduction.md", text)
+    write_text(target / "reproduction.csv", "".join(table.csv() for table in tables(results)))
+    write_text(target / "reproduction.tex", "\n".join(table.latex() for table in tables(results, layout)))
+    failed = len({job.hash for job in composed} - set(done))
+    note = f"\n{failed} of {len(composed)} runs failed; `neurotwin runs {paper}` lists them.\n" if failed else ""
+    return Reproduction(text + note, failed)
+
+
+def run_papers(**how: Any) -> Reproduction:
+    """:func:`run_paper` for every paper; one that fails stops no other."""
+    texts, failed = [], 0
+    for paper in papers():
+        try:
+            one = run_paper(paper, **how)
+        except NeurotwinError as error:
+            one = Reproduction(f"{error}\n", 1)
+        texts.append(f"## {paper}\n\n{one.text}")
+        failed += one.failed
+    return Reproduction("\n".join(texts), failed)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -178,7 +215,7 @@ def read_rows(path: Path) -> list[Row]:
                     source=entry.get("source", ""),
                     tolerance=float(entry.get("tolerance", 0.01)),
                     better=entry.get("better", "higher"),
-                    data=entry.get("data", "real"),
+                    data=_data(path, name, entry.get("data", "real")),
                     note=entry.get("note", ""),
                 )
             )
@@ -190,6 +227,12 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def _data(path: Path, name: str, kind: str) -> str:
+    if kind not in DATA:
+        raise ConfigError(f"{path}: row {name!r}: data: {kind}: {did_you_mean(kind, DATA)}")
+    return kind
+
+
 def select(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
     """Rows that match any of the glob patterns; all without patterns."""
     chosen = [row for row in rows if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
@@ -198,18 +241,29 @@ def select(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
     return chosen
 
 
-def _jobs(row: Row, seed: int, folds: int | None, extra: Sequence[str]) -> list[Composed]:
+def _jobs(row: Row, seed: int, folds: int | None, extra: Sequence[str], read: dict[Any, Any]) -> list[Composed]:
     per_fold = [[f"datamodule.fold={fold}"] for fold in range(folds)] if folds else [[]]
     split = [f"datamodule.split_seed={seed}"] if folds else []
-    return [compose(row.config, [*row.overrides, f"seed={seed}", *split, *fold, *extra]) for fold in per_fold]
+    jobs = [[*row.overrides, f"seed={seed}", *split, *fold, *extra] for fold in per_fold]
+    return list(compose_many(row.config, jobs, read))
 
 
-def _known_runs(runs_dir: str) -> dict[str, Run]:
-    """The newest run of each configuration hash, finished ones first."""
+def _known_runs(composed: Sequence[Composed], any_code: bool) -> dict[str, Run]:
+    """The newest run of each configuration by today's code, finished ones first."""
+    wanted = {job.hash: job for job in composed}
     known: dict[str, Run] = {}
-    for run in runs(runs_dir):
-        if run.status == "finished" or run.record.get("config_hash") not in known:
-            known[str(run.record.get("config_hash"))] = run
+    other: Counter[str] = Counter()
+    for run in runs(composed[0].config["runs_dir"]):
+        key = str(run.record.get("config_hash"))
+        if key not in wanted:
+            continue
+        if not any_code and run.record.get("code") != code_hash(wanted[key].config):
+            other[_commit(run)] += run.status == "finished"
+        elif run.status == "finished" or key not in known:
+            known[key] = run
+    if other.total():
+        commits = ", ".join(sorted(other))
+        log.warning("%d finished runs are of other code (%s) and not reused; --any-code would", other.total(), commits)
     return known
 
 
@@ -226,12 +280,14 @@ def _same_data(job: Composed, run: Run | None) -> None:
         )
 
 
-def _run_missing(composed: Sequence[Composed], known: Mapping[str, Run], jobs: int) -> dict[str, Run]:
+def _run_missing(
+    folder: Path, composed: Sequence[Composed], known: Mapping[str, Run], jobs: int, backend: str
+) -> dict[str, Run]:
     """Finished runs by configuration hash; what is not there yet is run, failures are logged and left out."""
     done = {job.hash: known[job.hash] for job in composed if job.hash in known and known[job.hash].status == "finished"}
     todo = list({job.hash: job for job in composed if job.hash not in done}.values())
     log.info("%d runs are there, %d to do", len(done), len(todo))
-    for number, (job, outcome) in enumerate(_execute(todo, known, jobs), 1):
+    for number, (job, outcome) in enumerate(run_all(folder, todo, known, jobs, backend), 1):
         label = " ".join(job.overrides)
         if isinstance(outcome, Run):
             done[job.hash] = outcome
@@ -239,42 +295,6 @@ def _run_missing(composed: Sequence[Composed], known: Mapping[str, Run], jobs: i
         else:
             log.error("[%d/%d] %s %s failed: %s", number, len(todo), job.experiment, label, outcome)
     return done
-
-
-def _execute(
-    todo: Sequence[Composed], known: Mapping[str, Run], jobs: int
-) -> Iterator[tuple[Composed, Run | BaseException]]:
-    if jobs <= 1:
-        for job in todo:
-            try:
-                yield job, _one(job, known.get(job.hash))
-            except Exception as error:
-                yield job, error
-        return
-    context = multiprocessing.get_context("spawn")
-    # A worker is renewed now and then: some libraries never give back all their memory.
-    pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=50)
-    try:
-        futures = {pool.submit(_one, job, known.get(job.hash)): job for job in todo}
-        for future in as_completed(futures):
-            failure = future.exception()
-            yield futures[future], failure if failure is not None else future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _one(job: Composed, previous: Run | None) -> Run:
-    from .engine import launch, resume
-
-    if previous is not None and previous.status in ("interrupted", "failed"):
-        try:
-            return resume(previous)
-        except NeurotwinError as error:
-            log.warning("%s is not resumed but trained anew: %s", previous.path.name, error)
-    try:
-        return launch(job)
-    finally:
-        gc.collect()  # trainer, task and data refer to each other
 
 
 def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
@@ -299,6 +319,8 @@ def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
         "commit": sorted({_commit(run) for run in members}),
         "device": sorted({str(run.record.get("device")) for run in members})[0],
         "cpu_seconds": round(sum(run.record["cost"]["cpu_s"] for run in members), 1),
+        "wall_seconds": round(sum(run.record["cost"]["wall_s"] for run in members), 1),
+        "peak_memory_mb": max(run.record["cost"].get("peak_memory_mb", 0.0) for run in members),
         "metrics": {
             name: {
                 "mean": float(np.mean(v)),
@@ -326,16 +348,3 @@ def pooled(group: Sequence[Run]) -> dict[str, float]:
 def _commit(run: Run) -> str:
     git = run.record.get("git") or {}
     return str(git.get("commit", "unknown"))[:10] + ("+" if git.get("dirty") else "")
-
-
-def _seeds(text: str | Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(text, str):
-        return tuple(text)
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", text)
-    try:
-        seeds = range(int(span[1]), int(span[2]) + 1) if span else [int(part) for part in text.split(",")]
-        if not seeds:
-            raise ValueError
-        return tuple(seeds)
-    except ValueError:
-        raise ConfigError(f"--seeds {text!r}: write 0,1,2 or 0..4") from None

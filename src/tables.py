@@ -182,6 +182,8 @@ def verdict(row: Mapping[str, Any]) -> str:
         return ""
     if row["note"]:
         return row["note"]
+    if row["data"] == "other":
+        return "not comparable"
     ours = row["metrics"].get(row["metric"], {}).get("mean")
     if ours is None or math.isnan(ours):
         return "undefined"
@@ -215,15 +217,24 @@ def _list(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> Ta
                 name,
                 None if published is None else f"{published:g}{source}",
                 ours,
+                _interval(ours),
                 None if published is None or ours is None else f"{ours.mean - published:+.3f}",
                 verdict(row),
                 *[Stat.of(row["metrics"].get(metric)) for metric in metrics],
                 row["parameters"] or None,
                 f"{row['cpu_seconds']:.0f}",
+                f"{row['peak_memory_mb']:.0f}" if row.get("peak_memory_mb") else None,
             )
         )
-    head = ("row", "published", "ours", "Δ", "verdict", *metrics, "parameters", "CPU-s")
-    return Table(head, tuple(lines), entry.get("title", ""), entry.get("note", ""))
+    head = ("row", "published", "ours", "95 % CI", "Δ", "verdict", *metrics, "parameters", "CPU-s", "peak MB")
+    return Table(head, tuple(lines), entry.get("title", ""), entry.get("note", "")).without_empty()
+
+
+def _interval(stat: Stat | None) -> str | None:
+    """The 95 % confidence interval of the mean over seeds."""
+    if stat is None or (ends := stat.interval) is None:
+        return None
+    return f"{ends[0]:.{stat.digits}f} to {ends[1]:.{stat.digits}f}"
 
 
 def _pivot(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> Table:

@@ -95,19 +95,18 @@ def audit(options: argparse.Namespace) -> int:
     return 0 if report.verdict == "pass" else 3
 
 
-def reproduce(options: argparse.Namespace) -> None:
-    """Run a paper's rows and print the tables."""
+def reproduce(options: argparse.Namespace) -> int:
+    """Run a paper's rows, or those of all papers, and print the tables; 1 if a run failed."""
     from . import reproduction
+    from .errors import ConfigError
 
-    table = reproduction.reproduce(
-        options.paper,
-        rows=options.row,
-        seeds=options.seeds,
-        jobs=options.jobs,
-        smoke=options.smoke,
-        update=options.update,
-    )
-    print(table)
+    names = ("seeds", "jobs", "smoke", "update", "any_code", "backend")
+    how = {"rows": options.row, **{name: getattr(options, name) for name in names}}
+    if (options.paper is None) != options.all:
+        raise ConfigError("which paper? neurotwin reproduce PAPER, or --all (see `neurotwin report` for their names)")
+    done = reproduction.run_papers(**how) if options.all else reproduction.run_paper(options.paper, **how)
+    print(done.text)
+    return 1 if done.failed else 0
 
 
 def simulate(options: argparse.Namespace) -> None:

@@ -77,6 +77,45 @@ def test_an_interrupted_run_is_resumed_and_a_failed_one_reported(paper, run_root
     assert {run.status for run in runs(run_root)} == {"finished"}
 
 
+def test_runs_of_other_code_are_not_reused_unless_allowed(paper, run_root, capsys):
+    arguments = ["reproduce", "tones", "--row", "small/*", "--seeds", "0"]
+    assert main(arguments) == 0
+    before = {run.path for run in runs(run_root)}
+    for run in runs(run_root):
+        run.update(code="0123456789ab")
+    assert main([*arguments, "--any-code"]) == 0
+    assert {run.path for run in runs(run_root)} == before
+    assert main(arguments) == 0
+    assert "4 finished runs are of other code" in capsys.readouterr().err
+    assert len(runs(run_root)) == 8
+
+
+def test_outputs_and_costs(paper, run_root):
+    reproduce("tones", rows=["small/*"], jobs=2)
+    folder = run_root / "tones"
+    row = json.loads((folder / "reproduction.json").read_text())["rows"]["small/slow"]
+    assert row["peak_memory_mb"] > 50
+    assert row["wall_seconds"] > 0
+    head, line = (folder / "reproduction.csv").read_text().splitlines()
+    assert head.split(",")[0:6] == ["row", "ours", "ours_sd", "ours_n", "ours_values", "95 % CI"]
+    assert line.startswith("small/slow,")
+    assert r"\begin{tabular}{lr}" in (folder / "reproduction.tex").read_text()
+
+
+def test_a_paper_without_its_data_stops_no_other(paper, run_root, monkeypatch, capsys):
+    broken = paper.parent / "broken"
+    broken.mkdir()
+    (broken / "paper.yaml").write_text("rows: [{name: a, config: example/tonnes, metric: test/mae}]\n")
+    known = {"broken": broken, "tones": paper}
+    monkeypatch.setattr("neurotwin.reproduction.papers", lambda: known)
+    assert main(["reproduce", "--all", "--smoke"]) == 1
+    out = capsys.readouterr().out
+    assert "unknown experiment 'example/tonnes'" in out
+    assert "large/slow" in out
+    assert main(["reproduce"]) == 2
+    assert main(["reproduce", "tones", "--all"]) == 2
+
+
 def test_smoke_runs_two_batches_of_one_fold_and_writes_no_expectation(paper, run_root):
     reproduce("tones", smoke=True, update=True)
     assert len(runs(run_root)) == 2
@@ -88,11 +127,14 @@ def test_smoke_runs_two_batches_of_one_fold_and_writes_no_expectation(paper, run
     [
         ("metric: test/mae", "row '{width}/{rate}' has no 'metric'"),
         ("    folds: 4", "unknown key 'fold'; did you mean 'folds'?"),
+        ("source: Table 2", "data: rael: did you mean 'real'?"),
         ('name: "{width}/{rate}"', "several rows are named 'same'"),
     ],
 )
 def test_faults_of_a_paper_file(paper, change, message):
-    new = {"metric: test/mae": "note: x", "    folds: 4": "    fold: 4"}.get(change, "name: same")
+    new = {"metric: test/mae": "note: x", "    folds: 4": "    fold: 4", "source: Table 2": "data: rael"}.get(
+        change, "name: same"
+    )
     (paper / "paper.yaml").write_text(PAPER.replace(change, new))
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_rows(paper / "paper.yaml")
@@ -104,7 +146,7 @@ def test_unknown_paper_row_and_seeds(paper, capsys):
     assert main(["reproduce", "tones", "--row", "lrge/*"]) == 2
     assert "no row matches lrge/*" in capsys.readouterr().err
     assert main(["reproduce", "tones", "--seeds", "a"]) == 2
-    assert "--seeds 'a': write 0,1,2 or 0..4" in capsys.readouterr().err
+    assert "--seeds='a': write 0,1,2 or 0..4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -115,6 +157,7 @@ def test_unknown_paper_row_and_seeds(paper, capsys):
         (0.90, "real", "", "worse"),
         (0.96, "simulated", "", "simulated"),
         (0.96, "real", "other folds", "other folds"),
+        (0.96, "other", "", "not comparable"),
     ],
 )
 def test_verdicts(ours, data, note, expected):

@@ -158,7 +158,7 @@ class Cluster:
         from .cluster_job import ClusterJob
 
         with self._executor.batch():
-            jobs = [self._executor.submit(ClusterJob(), str(t.folder), t.hash, t.trial_id, t.member) for t in tasks]
+            jobs = [self._executor.submit(ClusterJob(), t) for t in tasks]
         return [Submitted(task, job, self._kind) for task, job in zip(tasks, jobs, strict=True)]
 
     def wait(self, handles: Sequence[Handle], timeout_s: float) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .job import Task
 
 
 class ClusterJob:
     """Callable that submitit pickles; submitit calls :meth:`checkpoint` at a time limit or before a pre-emption."""
 
-    def __call__(self, folder: str, key: str, trial_id: int, member: int) -> None:
+    def __call__(self, task: Task) -> None:
         """Run the job, or go on with it."""
-        from .job import Task
         from .worker import work
 
-        work(Task(Path(folder), key, trial_id, member))
+        work(task)
 
-    def checkpoint(self, *arguments: Any) -> Any:
+    def checkpoint(self, task: Task) -> Any:
         """The same again: the run folder holds all state, to the last completed epoch."""
         import submitit
 
-        return submitit.helpers.DelayedSubmission(self, *arguments)
+        return submitit.helpers.DelayedSubmission(self, task)

@@ -18,14 +18,13 @@ from .backends import Cluster, Handle, Processes, make_backend
 from .job import FAILED, FINISHED, OPEN, PRUNED, Job, Task, objective_value
 from .ledger import Spending, finished_runs
 from .plan import Plan, load_plan
+from .pool import DEATHS
 from .study import Study
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 log = logging.getLogger("neurotwin")
-#: How often a job whose process was killed is begun again before it counts as failed.
-DEATHS = 3
 _POLL_S = 1.0
 
 
@@ -132,7 +131,7 @@ class Driver:
                 return  # its runs come one after another, or their reports would not be comparable
             if not taken and job.state == OPEN:
                 mine.add(job.hash)
-                yield Task(self.folder, job.hash, trial._trial_id, member)
+                yield Task(self.folder, job.hash, self.plan.experiment, trial._trial_id, member)
                 if self.plan.pruner != "none":
                     return
         self._settle(trial)

@@ -86,6 +86,10 @@ class Job:
         if run is not None and run.record.get("status") == FAILED:
             run.update(status="interrupted")
 
+    def forget(self) -> None:
+        """Begin with a new run folder, not with one of other code or data."""
+        (self.folder / "run.txt").unlink(missing_ok=True)
+
     @property
     def busy(self) -> bool:
         """Whether a process holds the job now, on whatever machine shares the folder."""
@@ -105,14 +109,16 @@ class Task:
     Attributes:
         folder: The sweep's folder.
         hash: The job's configuration hash.
-        trial_id: Optuna's identifier of its trial.
+        experiment: ``paper/row``.
+        trial_id: Optuna's identifier of its trial; None for a run that belongs to no study.
         member: Which run of the trial it is, from 0.
     """
 
     folder: Path
     hash: str
-    trial_id: int
-    member: int
+    experiment: str
+    trial_id: int | None = None
+    member: int = 0
 
     @property
     def job(self) -> Job:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
@@ -14,7 +15,6 @@ from ..errors import NeurotwinError, Pruned
 from ..run_folder import LockedError, Run, locked
 from .job import FINISHED, PRUNED, Job, Task
 from .plan import load_plan
-from .study import Study
 
 log = logging.getLogger("neurotwin")
 
@@ -32,12 +32,14 @@ def work(task: Task) -> None:
 
 
 def _work(task: Task, job: Job) -> None:
-    plan = load_plan(task.folder)
-    composed = job.load(plan.experiment)
+    composed = job.load(task.experiment)
     callbacks: list[Callback] = [_Link(job)]
-    if plan.pruner != "none":
-        metric = plan.objectives[0][0]
-        callbacks.append(_Report(Study(task.folder, plan), task, metric, composed.config["trainer"]["max_epochs"]))
+    if task.trial_id is not None and (plan := load_plan(task.folder)).pruner != "none":
+        from .study import Study
+
+        report = partial(Study(task.folder, plan).report, task.trial_id)
+        epochs = composed.config["trainer"]["max_epochs"]
+        callbacks.append(_Report(report, plan.objectives[0][0], task.member * epochs))
     previous = job.run
     if previous is not None and previous.record.get("status") == "running":
         previous.update(status="interrupted")  # we hold the job, so whoever ran it is gone
@@ -81,9 +83,9 @@ class _Link(Callback):
 class _Report(Callback):
     """Report the objective after every epoch and end the run if the pruner gives the trial up."""
 
-    def __init__(self, study: Study, task: Task, metric: str, epochs: int):
-        self._study, self._task, self._metric = study, task, metric
-        self._offset = task.member * epochs  # the runs of a trial come one after another, and so do their steps
+    def __init__(self, report: Callable[[int, float], bool], metric: str, first: int):
+        self._report, self._metric = report, metric
+        self._first = first  # step of epoch 0: the runs of a trial come one after another, and so do their steps
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After the epoch's validation."""
@@ -92,6 +94,6 @@ class _Report(Callback):
         give_up = False
         if fresh and trainer.is_global_zero and self._metric in trainer.callback_metrics:
             value = float(trainer.callback_metrics[self._metric])
-            give_up = self._study.report(self._task.trial_id, self._offset + trainer.current_epoch, value)
+            give_up = self._report(self._first + trainer.current_epoch, value)
         if trainer.strategy.broadcast(give_up):
             raise Pruned(f"pruned after epoch {trainer.current_epoch}")
