@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..contracts import ConnectivityBatch, DataSpec
 from ..errors import ConfigError, DataError, did_you_mean
 from .base import BaseDataModule, digest
 from .connectivity_estimate import bad_regions, estimate, require_estimator, require_volumes
-from .formats.timeseries import TimeSeries
+from .formats.timeseries import TimeSeries, read_timeseries
 from .group_folds import Rows, group_fold
 
 Array = NDArray[np.float64]
@@ -109,6 +110,34 @@ class ConnectivityDataModule(BaseDataModule):
     def load(self) -> list[Person]:
         """Read everybody, in an order that is the same on every machine."""
         raise NotImplementedError(f"{type(self).__name__}.load")
+
+    def read_scan(self, path: Path) -> TimeSeries:
+        """A scan of a user's own file."""
+        return read_timeseries(path)
+
+    def read(self, path: Path, n_nodes: int | None) -> tuple[tuple[str, ...], Tensor, Tensor]:
+        """A baseline scan from a file, checked: region names, the model's input and the correlation ``(roi, roi)``.
+
+        Args:
+            path: A file that :meth:`read_scan` reads.
+            n_nodes: Regions of the model; ``None`` for one that takes any number.
+
+        Raises:
+            DataError: Other regions than the model's, unusable ones, or too few volumes.
+            ConfigError: ``estimator: tangent``, which needs the training people.
+        """
+        scan = self.read_scan(path)
+        if n_nodes is not None and len(scan.names) != n_nodes:
+            raise DataError(
+                f"{path}: has {len(scan.names)} regions, the model was trained on {n_nodes}; use the same atlas"
+            )
+        require_volumes(scan, self.min_volumes)
+        for k, why in bad_regions(scan).items():
+            raise DataError(f"{path}: region {scan.names[k]} {why}")
+        if self.estimator == "tangent":
+            raise ConfigError("datamodule.estimator=tangent is relative to the training people: not for single files")
+        inputs, start = (estimate([scan.values], kind)[0] for kind in (self.estimator, "pearson"))
+        return scan.names, torch.from_numpy(inputs).float(), torch.from_numpy(start).float()
 
     @cached_property
     def people(self) -> list[Person]:

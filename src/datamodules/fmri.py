@@ -14,10 +14,12 @@ import pandas as pd
 from ..errors import ConfigError, DataError, MissingDataError
 from .connectivity import ConnectivityDataModule, Person
 from .formats.timeseries import READERS, TimeSeries, read_timeseries
+from .formats.volumes import VOLUMES, is_volume, read_volumes
 
 LAYOUT = (
     "SUBJECT_CONDITION.EXT or BIDS names (sub-01_task-rest_….ptseries.nii) with EXT one of "
     + ", ".join(READERS)
+    + f"; with datamodule.atlas also volumes ({', '.join(VOLUMES)})"
     + "; or one NPZ with an array (subject, roi, volume) a condition, and subjects"
 )
 
@@ -33,6 +35,7 @@ class FMRIDataModule(ConnectivityDataModule):
         participants: Table (``.tsv`` or ``.csv``) with a column ``participant_id``; needed by ``group_by``.
         group_by: Column of that table whose people share a fold, such as ``family_id`` or ``site``.
         language: Names of regions of the language network, which get a score of their own.
+        atlas: NIfTI of labels or maps in the space of the volumes, for scans that are volumes.
         **matrices: See :class:`ConnectivityDataModule`.
     """
 
@@ -44,6 +47,7 @@ class FMRIDataModule(ConnectivityDataModule):
         participants: str | Path | None = None,
         group_by: str | None = None,
         language: Sequence[str] = (),
+        atlas: str | Path | None = None,
         **matrices: Any,
     ):
         super().__init__(root, **matrices)
@@ -57,6 +61,7 @@ class FMRIDataModule(ConnectivityDataModule):
         self.participants = None if participants is None else Path(participants).expanduser()
         self.group_by = group_by
         self.language = tuple(language)
+        self.atlas = None if atlas is None else Path(atlas).expanduser()
 
     def load(self) -> list[Person]:
         """People who have both scans, by name."""
@@ -85,6 +90,14 @@ class FMRIDataModule(ConnectivityDataModule):
             )
         return people
 
+    def read_scan(self, path: Path) -> TimeSeries:
+        """See the base; volumes through the atlas."""
+        if not is_volume(path):
+            return read_timeseries(path)
+        if self.atlas is None:
+            raise ConfigError(f"{path}: volumes need datamodule.atlas, a NIfTI of labels or maps in the same space")
+        return read_volumes(path, self.atlas)
+
     def _cut(self, scans: dict[str, TimeSeries]) -> tuple[TimeSeries, TimeSeries]:
         baseline, target = scans[self.baseline_condition], scans[self.target_condition]
         if self.target_condition != self.baseline_condition:
@@ -97,11 +110,12 @@ class FMRIDataModule(ConnectivityDataModule):
         runs: dict[tuple[str, str], list[TimeSeries]] = defaultdict(list)
         wanted = {self.target_condition, self.baseline_condition}
         for path in sorted(root.rglob("*")):
-            if path.is_file() and path.name.lower().endswith(tuple(READERS)):
+            volume = self.atlas is not None and is_volume(path)
+            if path.is_file() and (volume or path.name.lower().endswith(tuple(READERS))):
                 tokens = path.name.split(".")[0].split("_")
                 conditions = [token.removeprefix("task-") for token in tokens[1:]]
                 for condition in wanted.intersection(conditions):
-                    runs[tokens[0], condition].append(read_timeseries(path))
+                    runs[tokens[0], condition].append(self.read_scan(path))
         scans: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
         for (name, condition), parts in runs.items():
             scans[name][condition] = _join(parts)

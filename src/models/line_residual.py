@@ -55,6 +55,7 @@ class LineResidual(nn.Module):
             raise ConfigError(f"model.rule={rule!r} is unknown: {did_you_mean(rule, RULES)}")
         if not 0 <= embedding <= n_nodes:
             raise ConfigError(f"model.embedding={embedding}: must lie between 0 and the {n_nodes} regions")
+        self.n_nodes = n_nodes
         self.rule = RULES[rule](n_nodes)
         self.embedding = nn.Parameter(torch.randn(n_nodes, embedding)) if embedding else None
         widths = [_PAIR_FEATURES + 2 * embedding, *hidden, 1]

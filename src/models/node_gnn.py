@@ -49,6 +49,7 @@ class NodeGNN(nn.Module):
         for name, value, choices in (("convolution", convolution, CONVOLUTIONS), ("features", features, NODE_FEATURES)):
             if value not in choices:
                 raise ConfigError(f"model.{name}={value!r} is unknown: {did_you_mean(value, choices)}")
+        self.n_nodes = n_nodes
         self.features = features
         self.edge_value = edge_value
         self.density = density

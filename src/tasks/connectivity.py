@@ -17,6 +17,7 @@ from ..metrics.connectivity_scores import score_connectivity
 from .base import BaseTask
 from .connectivity_figures import change_figure
 from .connectivity_plots import change_plot
+from .connectivity_prediction import write_change
 
 
 class Connectivity(BaseTask):
@@ -74,6 +75,19 @@ class Connectivity(BaseTask):
         predicted = np.asarray(predictions["predicted"], dtype=np.float64)
         losses = {name: np.square(predicted - predictions[key]).mean(1) for name, key in names.items()}
         return {name: loss for name, loss in losses.items() if np.isfinite(loss).all()}
+
+    def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
+        """Predict the change for a scan at baseline; see :func:`~.connectivity_prediction.write_change`.
+
+        Args:
+            datamodule: Reads and checks ``source`` and estimates its connectivity as that of the training data.
+            source: Region time series in a format that the datamodule reads.
+            target: Folder for the results.
+        """
+        names, inputs, start = datamodule.read(source, getattr(self.model, "n_nodes", None))
+        with torch.no_grad():
+            change = self.model(inputs.unsqueeze(0).to(self.device))[0].cpu()
+        return write_change(source, names, start.numpy(), change.numpy(), target)
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Mean measured, true and predicted change of the tested people, ordered by network."""

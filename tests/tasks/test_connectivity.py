@@ -3,7 +3,7 @@
 import neurotwin
 import numpy as np
 import pytest
-from neurotwin.errors import ConfigError
+from neurotwin.errors import ConfigError, DataError
 from neurotwin.tasks.connectivity import Connectivity
 
 SMALL = {
@@ -50,3 +50,25 @@ def test_other_data_are_refused(run_root):
             "acker2024/simulated_rule",
             ["datamodule=simulated_eeg", "model=fc_identity", *[f"datamodule.{given}" for given in EEG]],
         )
+
+
+def test_a_network_on_a_rule_predicts_a_file(run_root, tmp_path):
+    """Training, and then a scan of one's own: matrix, table and figure agree, and other atlases are refused."""
+    settings = {**SMALL, "model": "line_residual", "trainer.max_epochs": 2, "datamodule.val_fraction": 0.2}
+    run = neurotwin.train("acker2024/simulated", settings)
+    assert run.metrics["test/skill"] > 0
+    assert bool(run.model.rule.fitted)
+    series = 100 + np.random.default_rng(0).standard_normal((80, 40))
+    np.savetxt(tmp_path / "sub-x_rest.1D", series)
+    matrix, table, picture = neurotwin.predict(run, tmp_path / "sub-x_rest.1D", tmp_path / "out")
+    change = np.genfromtxt(matrix, delimiter=",", skip_header=1)[:, 1:]
+    np.testing.assert_allclose(change, change.T)
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    assert lines[0] == ["region_a", "region_b", "baseline", "change", "predicted"]
+    assert abs(float(lines[1][3])) == np.abs(change).max()
+    first, second = (int(name.removeprefix("roi-")) - 1 for name in lines[1][:2])
+    assert float(lines[1][2]) == pytest.approx(np.corrcoef(series.T)[first, second], abs=1e-5)
+    assert picture.exists()
+    np.savetxt(tmp_path / "sub-y_rest.1D", series[:, :30])
+    with pytest.raises(DataError, match="has 30 regions, the model was trained on 40"):
+        neurotwin.predict(run, tmp_path / "sub-y_rest.1D", tmp_path / "out")

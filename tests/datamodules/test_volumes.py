@@ -1,0 +1,63 @@
+"""Volumes through an atlas: the means by hand, and what does not fit."""
+
+import nibabel
+import numpy as np
+import pytest
+from neurotwin.datamodules.fmri import FMRIDataModule
+from neurotwin.datamodules.formats.volumes import read_volumes
+from neurotwin.errors import ConfigError, DataError, MissingDataError
+
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """Four regions of eight voxels in a 4 x 4 x 2 grid, 40 volumes of noise."""
+    labels = np.zeros((4, 4, 2), dtype=np.int16)
+    for k in range(4):
+        labels[k] = k + 1
+    nibabel.save(nibabel.Nifti1Image(labels, AFFINE), tmp_path / "atlas.nii.gz")
+
+    def write(name, seed=0):
+        data = 100 + np.random.default_rng(seed).standard_normal((4, 4, 2, 40)).astype(np.float32)
+        image = nibabel.Nifti1Image(data, AFFINE)
+        image.header.set_zooms((3, 3, 3, 2.5))
+        image.header.set_xyzt_units("mm", "sec")
+        nibabel.save(image, tmp_path / name)
+        return data
+
+    return tmp_path, write
+
+
+def test_region_means_by_hand(scan):
+    folder, write = scan
+    data = write("sub-01_task-rest_bold.nii.gz")
+    series = read_volumes(folder / "sub-01_task-rest_bold.nii.gz", folder / "atlas.nii.gz")
+    np.testing.assert_allclose(series.values, data.mean((1, 2)).T, rtol=1e-5)
+    assert series.names == ("label-1", "label-2", "label-3", "label-4")
+    assert series.tr_s == 2.5
+
+
+def test_people_are_read_from_volumes(scan):
+    folder, write = scan
+    (folder / "scans").mkdir()
+    for number in range(4):
+        for condition in ("rest", "story"):
+            write(f"scans/sub-{number}_task-{condition}_bold.nii.gz", number)
+    arguments = {"root": folder / "scans", "folds": 2, "val_fraction": 0.0}
+    datamodule = FMRIDataModule(**arguments, atlas=folder / "atlas.nii.gz")
+    assert datamodule.spec.n_nodes == len(datamodule.people) == 4
+    with pytest.raises(ConfigError, match=r"volumes need datamodule\.atlas"):
+        FMRIDataModule(**arguments).read_scan(folder / "scans" / "sub-0_task-rest_bold.nii.gz")
+
+
+def test_messages(scan):
+    folder, write = scan
+    write("bold.nii.gz")
+    with pytest.raises(DataError, match="has 3 dimensions; time series need 4-D volumes"):
+        read_volumes(folder / "atlas.nii.gz", folder / "atlas.nii.gz")
+    with pytest.raises(MissingDataError):
+        read_volumes(folder / "bold.nii.gz", folder / "absent.nii.gz")
+    (folder / "broken.nii.gz").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"broken\.nii\.gz: no time series through atlas"):
+        read_volumes(folder / "broken.nii.gz", folder / "atlas.nii.gz")
