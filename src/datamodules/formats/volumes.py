@@ -36,7 +36,7 @@ def read_volumes(path: Path, atlas: Path) -> TimeSeries:
     if not atlas.exists():
         raise MissingDataError(atlas, "an atlas of your own", "NIfTI", "3-D label image or 4-D map image")
     try:
-        image, regions = nibabel.load(path), nibabel.load(atlas)
+        image, regions = nibabel.nifti1.load(path), nibabel.nifti1.load(atlas)
         if image.ndim != 4:
             raise DataError(f"{path}: has {image.ndim} dimensions; time series need 4-D volumes")
         if regions.ndim == 3:
