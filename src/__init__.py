@@ -17,6 +17,7 @@ _LAZY = {
     "audit": ".leakage.audit",
     "reproduce": ".reproduction",
     "report": ".reporting",
+    "export": ".exporting",
     "simulate": ".simulation",
     "sweep": ".sweeps.launch",
     "check": ".gates",

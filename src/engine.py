@@ -140,7 +140,8 @@ def load_task(run: Run) -> Any:
     spec = DataSpec(**known)
     composed = _recorded(run)
     check_targets(composed)
-    pieces = build(composed, spec=spec)
+    with quiet():
+        pieces = build(composed, spec=spec)
     _load_weights(pieces, run.checkpoint())
     pieces.task.datamodule = pieces.datamodule
     return pieces.task.eval()

@@ -126,7 +126,8 @@ def build(composed: Composed, seed: Callable[[], Any] = lambda: None, spec: Data
     filled = {n: v for n, v in known.items() if n in accepted and config["model"].get(n) is None}
     seed()
     model = _make(composed, "model", **filled)
-    partials = {g: instantiate(config[g]) if config[g] else None for g in ("optimizer", "scheduler")}
+    # `optimizer=none` on the command line leaves what the experiment had set for its own, such as `lr`.
+    partials = {g: instantiate(config[g]) if "_target_" in config[g] else None for g in ("optimizer", "scheduler")}
     if partials["optimizer"] is None and not isinstance(model, FittedModel):
         raise ConfigError(
             f"{composed.where('optimizer')}: {type(model).__name__} is trained by gradient steps, "

@@ -15,7 +15,7 @@ import yaml
 
 from . import __version__
 from .config import flatten, instantiate, load_config
-from .contracts import CircuitRecording, Recording
+from .contracts import CircuitRecording, Exam, Recording
 from .errors import ConfigError, did_you_mean
 from .registry import list_configs
 from .simulators.eeg import STATES, sample_states
@@ -153,6 +153,19 @@ def _(recording: Scans, simulator: Any) -> xr.Dataset:
     names = list(brain.names)
     coordinates = {"region": names, "other_region": names, "network": ("region", list(brain.networks))}
     return xr.Dataset(found, coordinates, {"tr_s": simulator.tr_s})
+
+
+@describe.register
+def _(recording: Exam, simulator: Any) -> xr.Dataset:
+    found = {}
+    for name, volume in recording.images.items():
+        dims = tuple(f"{axis}_{name}" for axis in "ijk")  # the grids of two sequences differ
+        place = {"affine": volume.affine.ravel().tolist(), "spacing_mm": list(volume.spacing_mm)}
+        found[name] = (dims, volume.data, _measured("1", f"{name}, arbitrary intensity") | place)
+        if name in recording.masks:
+            found[f"{name}_mask"] = (dims, recording.masks[name].data, _truth("1", "tumour label") | place)
+    known = {key: value for key, value in recording.metadata.items() if isinstance(value, str | int | float)}
+    return xr.Dataset(found, attrs={"patient": recording.patient, "site": recording.site, **known})
 
 
 def _clock(n: int, rate_hz: float) -> xr.Variable:

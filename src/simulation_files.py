@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .contracts import CircuitRecording, Recording
+from .contracts import CircuitRecording, Exam, Recording
 from .datamodules.formats.edf_writer import write_edf
 from .datamodules.formats.nwb_writer import write_nwb
 from .datamodules.formats.szcore_tsv import write_szcore_tsv
 from .datamodules.formats.timeseries import TimeSeries
 from .datamodules.formats.timeseries_writer import WRITERS, write_timeseries
+from .datamodules.formats.volume_files import write_volume
 from .errors import ConfigError, did_you_mean
 from .simulation import Simulated
 from .simulators.half_center import write_mat
@@ -85,6 +86,20 @@ def _(recording: Scans, path: Path, simulated: Simulated) -> list[Path]:
     names = ("rest_connectivity", "story_connectivity", "effect", "trait")
     np.savez_compressed(truth, names=np.array(brain.names), **{name: getattr(recording, name) for name in names})
     return [*written, truth]
+
+
+@_write.register
+def _(recording: Exam, path: Path, simulated: Simulated) -> list[Path]:
+    """``<name>_<sequence>`` and, where there is a label, ``<name>_<sequence>_mask``."""
+    kind = _suffix(path, (".nii.gz", ".nii"), simulated.name)
+    stem, written = path.name[: -len(kind)], []
+    for name, volume in recording.images.items():
+        target = path.with_name(f"{stem}_{name}{kind}")
+        written.append(write_volume(target, np.asarray(volume.data, np.float32), volume.affine))
+    for name, volume in recording.masks.items():
+        target = path.with_name(f"{stem}_{name}_mask{kind}")
+        written.append(write_volume(target, np.asarray(volume.data, np.uint8), volume.affine))
+    return written
 
 
 def _suffix(path: Path, known: tuple[str, ...], name: str) -> str:

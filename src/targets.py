@@ -36,7 +36,7 @@ REFUSED_MODULES = (
     *("monai.bundle", "monai.apps", "monai.losses.perceptual", "lightning.pytorch.cli", "lightning.fabric.cli"),
 )
 #: Modules of neurotwin whose functions may be named too; elsewhere only classes.
-_FUNCTIONS = ("neurotwin.loggers", "neurotwin.metrics", "neurotwin.models")
+_FUNCTIONS = ("neurotwin.loggers", "neurotwin.metrics", "neurotwin.models", "neurotwin.simulators")
 #: What a class of another package must be a kind of, by the package that must be imported to tell.
 _KINDS = {
     "torch": (

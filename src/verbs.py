@@ -109,6 +109,14 @@ def reproduce(options: argparse.Namespace) -> int:
     return 1 if done.failed else 0
 
 
+def export(options: argparse.Namespace) -> None:
+    """Write a trained network as a file of its own."""
+    from . import exporting
+
+    for path in exporting.export(options.run, options.output, options.format):
+        print(path)
+
+
 def simulate(options: argparse.Namespace) -> None:
     """Simulate one recording and write it."""
     from . import simulation, simulation_files

@@ -17,6 +17,7 @@ SHORT = {
     "half_center": {"seconds": 0.2, "burn_in_s": 0.0},
     "eeg": {"minutes": 1.0},
     "whole_brain": {"rest_volumes": 60, "story_volumes": 40},
+    "schwannoma": {"fov_mm": [96, 80, 32], "fine_mm": 1.5},
 }
 
 
@@ -91,6 +92,18 @@ def test_scans_come_back_with_names(made, tmp_path, suffix):
     if suffix in (".ptseries.nii", ".npz"):
         assert found.tr_s == pytest.approx(0.72)
     np.testing.assert_array_equal(np.load(truth)["rest_connectivity"], data.rest_connectivity)
+
+
+def test_volumes_come_back_in_their_place(made, tmp_path):
+    import nibabel
+
+    exam = made["schwannoma"].recording
+    written = {path.name: nibabel.load(path) for path in write(made["schwannoma"], tmp_path / "p01.nii.gz")}
+    assert len(written) == len(exam.images) + len(exam.masks)
+    for name, volume in exam.masks.items():
+        image, mask = written[f"p01_{name}.nii.gz"], written[f"p01_{name}_mask.nii.gz"]
+        np.testing.assert_allclose(image.affine, volume.affine)
+        np.testing.assert_array_equal(mask.get_fdata(), volume.data)
 
 
 def test_mistakes_are_named(made, tmp_path):

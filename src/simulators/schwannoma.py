@@ -77,6 +77,10 @@ class SchwannomaSimulator:
         """All exams of ``n_patients`` people; the first ones stay the same when more are asked for."""
         return [exam for number in range(n_patients) for exam in self.patient(data_seed, number)]
 
+    def record(self, seed: int) -> Exam:
+        """The first exam of the first patient of the cohort of that seed."""
+        return self.patient(seed, 0)[0]
+
     def patient(self, data_seed: int, number: int) -> list[Exam]:
         """The exams of one patient.
 

@@ -12,7 +12,8 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from ..contracts import FittedModel, Predictions
+from ..contracts import DataSpec, FittedModel, Predictions
+from ..errors import ConfigError
 
 
 class BaseTask(LightningModule):
@@ -70,6 +71,14 @@ class BaseTask(LightningModule):
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Draw the figures of a tested run from ``self.predictions`` into ``folder``; returns their paths."""
         return []
+
+    def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
+        """Named inputs of the model, batch first, two items each, and a name for its output, for `neurotwin export`.
+
+        Args:
+            spec: Of the training data.
+        """
+        raise ConfigError(f"{type(self).__name__}: models of this task are not exported")
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
         """Interactive figures of a tested run by name, made with :mod:`~neurotwin.plotting` from ``self.predictions``.

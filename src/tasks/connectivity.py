@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ..contracts import ConnectivityBatch, Predictions, StartedModel
+from ..contracts import ConnectivityBatch, DataSpec, Predictions, StartedModel
 from ..errors import ConfigError
 from ..metrics.connectivity_scores import score_connectivity
 from .base import BaseTask
@@ -93,6 +93,11 @@ class Connectivity(BaseTask):
         """Mean measured, true and predicted change of the tested people, ordered by network."""
         folder.mkdir(parents=True, exist_ok=True)
         return [change_figure(self.predictions, datamodule.region_networks, folder / "change.png")]
+
+    def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
+        """Baseline connectivity in, its change out."""
+        matrix = torch.randn(2, spec.n_nodes or 1, spec.n_nodes or 1)
+        return {"baseline": (matrix + matrix.mT) / 2}, "change"
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
         """The same matrices, to zoom into."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..contracts import EEGBatch, Predictions, Recording
+from ..contracts import DataSpec, EEGBatch, Predictions, Recording
 from ..errors import ConfigError, did_you_mean
 from ..metrics.alarm_curve import alarm_scores, best_event_threshold
 from ..metrics.seizure_events import detect_events
@@ -279,6 +279,10 @@ class SeizureDetection(BaseTask):
             drawn.append(recording_figure(example, folder / "detections.png"))
             drawn.append(alarm_figure(rows, folder / "alarms.png"))
         return drawn
+
+    def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
+        """Normalised windows in, logits out."""
+        return {"signal": torch.randn(2, spec.n_channels or 1, spec.n_times or 1)}, "logits"
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
         """The median recording of the test set, its probability, annotated and detected seizures."""
