@@ -19,7 +19,16 @@ from typing import Any
 from .errors import ConfigError
 
 #: Packages that a ``_target_`` may name.
-ALLOWED_PACKAGES = ("braindecode", "lightning", "monai", "neurotwin", "torch", "torch_geometric", "torchmetrics")
+ALLOWED_PACKAGES = (
+    "braindecode",
+    "lightning",
+    "monai",
+    "neurotwin",
+    "pytorch_optimizer",
+    "torch",
+    "torch_geometric",
+    "torchmetrics",
+)
 #: Modules within them that run, fetch or unpickle code that a configuration hands them.
 REFUSED_MODULES = (
     *(

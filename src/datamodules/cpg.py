@@ -47,8 +47,10 @@ class CPGDataModule(BaseDataModule):
         split: ``trial`` or ``inside``.
         val_fraction: Of each training trial, at its end.
         shot_steps: Length of a training shot, samples.
-        segment_s: Length of a validation or test segment, seconds, adjusted so that whole segments fill what there is;
-            a free run starts at the first sample of each.
+        segment_s: Length of a test segment, seconds; a free run starts at the first sample of each.
+        val_segment_s: Of a validation segment; ``None``: the same.
+        segment_every_s: Seconds from the start of a segment to that of the next, which may overlap it; ``None``: they
+            follow one another, their length adjusted so that whole segments fill what there is.
         batch_size: Shots a batch.
         **arguments: See :class:`~.base.BaseDataModule`.
     """
@@ -66,6 +68,8 @@ class CPGDataModule(BaseDataModule):
         val_fraction: float = 0.25,
         shot_steps: int = 20,
         segment_s: float = 20.0,
+        val_segment_s: float | None = None,
+        segment_every_s: float | None = None,
         batch_size: int = 1344,
         **arguments: Any,
     ):
@@ -83,11 +87,12 @@ class CPGDataModule(BaseDataModule):
         self.pattern, self.sampling_rate_hz, self.columns = pattern, sampling_rate_hz, tuple(columns)
         self.voltage_scale, self.low_pass_hz, self.drop_s = voltage_scale, low_pass_hz, drop_s
         self.how, self.val_fraction, self.shot_steps, self.segment_s = split, val_fraction, shot_steps, segment_s
+        self.val_segment_s, self.segment_every_s = val_segment_s or segment_s, segment_every_s
         self.recordings: list[CircuitRecording] = []
         self.stretches = np.empty((0, 3), np.int64)
         self._begins: list[int] = []
         self._n_shots = 0
-        self._segment_rows: dict[tuple[int, int, int], NDArray[np.int64]] = {}
+        self._segment_rows: dict[tuple[str, tuple[int, int, int]], NDArray[np.int64]] = {}
 
     def load(self) -> list[CircuitRecording]:
         """The trials as they are on disk, in the order of their names."""
@@ -172,7 +177,7 @@ class CPGDataModule(BaseDataModule):
             if part == "train":
                 inside = [np.flatnonzero((trial == k) & (first >= a) & (first + steps < b)) for k, a, b in blocks]
             else:
-                inside = [self._segment_rows[block] for block in blocks]
+                inside = [self._segment_rows[part, block] for block in blocks]
             found[part] = np.concatenate([*inside, np.empty(0, np.int64)])
             if not len(found[part]):
                 raise ConfigError(f"datamodule.drop_s={self.drop_s:g}: nothing is left to {part}; lower it")
@@ -190,15 +195,20 @@ class CPGDataModule(BaseDataModule):
         found: list[Stretch] = []
         for fold in range(self.folds):
             blocks = self.blocks(fold)
-            for block in blocks["val"] + blocks["test"]:
-                if block in self._segment_rows:
+            for part, block in [("val", b) for b in blocks["val"]] + [("test", b) for b in blocks["test"]]:
+                if (part, block) in self._segment_rows:
                     continue
                 trial, begin, end = block
-                wanted = self.segment_s * self.recordings[trial].sampling_rate_hz
-                count = max(1, round((end - begin - 1) / wanted))
-                steps = (end - begin - 1) // count
-                self._segment_rows[block] = self._n_shots + len(found) + np.arange(count)
-                found += [Stretch(trial, begin + number * steps, steps) for number in range(count)]
+                rate = self.recordings[trial].sampling_rate_hz
+                wanted = (self.val_segment_s if part == "val" else self.segment_s) * rate
+                if self.segment_every_s is None:
+                    steps = (end - begin - 1) // max(1, round((end - begin - 1) / wanted))
+                    every = steps
+                else:
+                    steps, every = min(round(wanted), end - begin - 1), round(self.segment_every_s * rate)
+                starts = np.arange(begin, end - steps, every)
+                self._segment_rows[part, block] = self._n_shots + len(found) + np.arange(len(starts))
+                found += [Stretch(trial, int(start), steps) for start in starts]
         return found
 
     def fingerprint(self) -> str:

@@ -18,6 +18,8 @@ from .rmm_currents import Current, Dense, MechanisticSynapse, inverse_softplus
 from .rmm_rollout import compiled_rollout, plain_rollout
 
 SYNAPSES = ("lumped", "mechanistic")
+#: A neuron below this quantile of its training voltages is silent.
+SILENT_QUANTILE = 0.02
 BACKENDS = ("auto", "plain", "compiled")
 
 
@@ -55,8 +57,8 @@ class RMM(nn.Module):
         synaptic_hidden: Hidden units of a synapse; ``None``: the paper's, (10, 10, 10) lumped, (20,) mechanistic.
         reversal_mv: Of a mechanistic synapse, mV; fixed.
         normalisation: ``minmax`` (the paper's) or ``whiten``, which trains about 35 times faster.
-        whitening_floor: Added to the variance of each principal component (z-scored inputs). Smaller ones are noise in
-            a recording, and amplifying them makes free runs leave the data for good.
+        whitening_floor: Added to the variance of each principal component (z-scored inputs). What foretells a spike is
+            in components of little variance: with 1e-4, training on noisy recordings stalls.
         start: ``paper``, or ``small``: leak 0.02, inverse capacitance 1 and small weights, so that an untrained model
             is a slow leaky membrane.
         trainable_filters: Whether the filters' poles are learned.
@@ -64,6 +66,7 @@ class RMM(nn.Module):
     """
 
     reference_mv: Tensor
+    silent_mv: Tensor
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class RMM(nn.Module):
         synaptic_hidden: Sequence[int] | None = None,
         reversal_mv: float = -80.0,
         normalisation: str = "minmax",
-        whitening_floor: float = 1e-4,
+        whitening_floor: float = 1e-6,
         start: str = "paper",
         trainable_filters: bool = False,
         backend: str = "auto",
@@ -101,6 +104,7 @@ class RMM(nn.Module):
         self.leak = nn.Parameter(inverse_softplus(leak))
         self.leak_bias = nn.Parameter(torch.zeros(n_nodes))
         self.register_buffer("reference_mv", torch.zeros(n_nodes))
+        self.register_buffer("silent_mv", torch.zeros(n_nodes))
 
         def network(n_in: int, units: Sequence[int]) -> list[Dense]:
             sizes = [n_in, *units]
@@ -190,6 +194,7 @@ class RMM(nn.Module):
             voltage: ``(sample, node)``, mV.
             hidden: ``(sample, hidden)``, from :meth:`warm_up`.
         """
+        self.silent_mv.copy_(torch.quantile(voltage[:: max(1, len(voltage) // 10_000)], SILENT_QUANTILE, dim=0))
         for current, states in zip(self.terms, hidden.split(self.hidden_sizes, dim=1), strict=True):
             if not isinstance(current, MechanisticSynapse):
                 inputs = torch.cat([voltage[:, current.target, None], states], dim=1)
@@ -247,6 +252,22 @@ class RMM(nn.Module):
         return Rollout(
             *(compiled_rollout if fast else plain_rollout)(self, voltage, hidden, injected, teacher, forcing)
         )
+
+    def silent_synaptic(self, voltage: Tensor) -> Tensor:
+        """Current of each synapse, ``(synapse, batch)``, nA, while its partner rests at its lowest training voltages.
+
+        A lumped synapse and the intrinsic current of its target can exchange a constant without any change of the
+        voltages. Asking that nothing flows while the partner is silent takes that freedom away.
+
+        Args:
+            voltage: Of the targets, ``(batch, node)``, mV.
+        """
+        found = []
+        for current in self.terms:
+            if current.driver != current.target:
+                rest = current.bank.dc_gain * (self.silent_mv[current.driver] - self.reference_mv[current.driver])
+                found.append(current(voltage[:, current.target], rest.expand(len(voltage), -1)))
+        return torch.stack(found) if found else voltage.new_zeros(1, len(voltage))
 
     def penalty(self) -> Tensor:
         """What weight decay acts on: squares of all weights, leaks and conductances; no biases."""

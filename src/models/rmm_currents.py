@@ -135,7 +135,7 @@ class Current(nn.Module):
         return torch.stack([part.layer().weight.square().sum() for part in self.chain]).sum()
 
     @torch.no_grad()
-    def fit_inputs(self, inputs: Tensor, how: str, floor: float = 1e-4) -> None:
+    def fit_inputs(self, inputs: Tensor, how: str, floor: float = 1e-6) -> None:
         """Set the normalisation from training data.
 
         Args:

@@ -156,7 +156,10 @@ class GeneralisedTeacherForcing(MultipleShooting):
 
     Args:
         forcing: ``γ`` at the start: 0 is multiple shooting, 1 teacher forcing.
-        final_forcing: Reached linearly in the last epoch; ``None`` keeps ``γ``.
+        final_forcing: Reached at the end of the schedule; ``None`` keeps ``γ``.
+        hold: Shares of all epochs during which ``γ`` stays at its first and at its final value; between them it moves
+            by equal steps or, with ``geometric``, by equal factors.
+        geometric: See ``hold``.
         adaptive: Follow Hess et al. 2023 instead: ``α* = max(0, 1 - 1 / σ)`` with ``σ`` the geometric mean of the
             Jacobians' spectral norms along shots; ``γ`` jumps up to it, or decays to it by a thousandth.
         adapt_every: Batches between adaptations.
@@ -170,6 +173,8 @@ class GeneralisedTeacherForcing(MultipleShooting):
         self,
         forcing: float = 0.025,
         final_forcing: float | None = None,
+        hold: tuple[float, float] = (0.0, 0.0),
+        geometric: bool = False,
         adaptive: bool = False,
         adapt_every: int = 5,
         samples: int = 16,
@@ -182,14 +187,23 @@ class GeneralisedTeacherForcing(MultipleShooting):
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"task.strategy.{name}={value:g}: forcing lies between 0 (free) and 1 (teacher)")
         self.forcing, self.first_forcing, self.final_forcing = forcing, forcing, final_forcing
+        if min(hold) < 0 or sum(hold) > 1:
+            raise ConfigError(f"task.strategy.hold={list(hold)}: shares of the epochs, which add up to at most 1")
+        if geometric and not (forcing > 0 and (final_forcing or 0) > 0):
+            raise ConfigError("task.strategy.geometric: equal factors need forcing and final_forcing above 0")
+        self.hold, self.geometric = tuple(hold), geometric
         self.adaptive, self.adapt_every, self.samples = adaptive, adapt_every, samples
         self._batches = 0
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Move ``γ`` along its schedule."""
         if self.final_forcing is not None and not self.adaptive:
-            share = epoch / max(1, epochs - 1)
-            self.forcing = (1 - share) * self.first_forcing + share * self.final_forcing
+            first, last = self.hold[0] * (epochs - 1), (1 - self.hold[1]) * (epochs - 1)
+            share = min(max((epoch - first) / max(last - first, 1e-9), 0.0), 1.0)
+            if self.geometric:
+                self.forcing = self.first_forcing * (self.final_forcing / self.first_forcing) ** share
+            else:
+                self.forcing = (1 - share) * self.first_forcing + share * self.final_forcing
 
     def after_batch(self, model: DynamicsModel, batch: CircuitBatch, shots: Shots) -> None:
         """Adapt ``γ``."""

@@ -1,5 +1,6 @@
 """The recurrent mechanistic model: the paper's sizes and start, and the compiled loop against autograd in float64."""
 
+import numpy as np
 import pytest
 import torch
 from neurotwin.errors import ConfigError
@@ -164,3 +165,16 @@ def test_errors_name_the_argument():
         built.rollout(voltage, hidden, injected, forcing=0.1)
     with pytest.raises(ConfigError, match="runs on a CPU only"):
         built.rollout(voltage.to("meta"), hidden, injected, backend="compiled")
+
+
+def test_the_current_of_a_silent_partner_is_that_of_its_steady_states():
+    torch.manual_seed(0)
+    model = RMM(2, 10_000.0, intrinsic_ms=(1.0,), synaptic_ms=(2.0, 20.0), hidden=(3,), synaptic_hidden=(3,))
+    voltage = torch.stack([torch.linspace(-60, -40, 1001), torch.linspace(-50, -30, 1001)], dim=1)
+    model.refer(voltage.mean(dim=0))
+    model.fit_inputs(voltage, torch.randn(1001, sum(model.hidden_sizes)) * model.hidden_scale)
+    torch.testing.assert_close(model.silent_mv, torch.tensor([-59.6, -49.6]))
+    hidden = model.warm_up(np.tile([[-59.6, -49.6]], (3, 1)), np.array([2]))
+    now = torch.tensor([[-45.0, -42.0]])
+    expected = model.current(now, hidden.float())["synaptic"][0]
+    torch.testing.assert_close(model.silent_synaptic(now)[:, 0], expected, rtol=1e-4, atol=1e-4)
