@@ -88,7 +88,13 @@ class Table:
 
     def without_empty(self) -> Table:
         """The same without the columns in which nothing stands."""
-        kept = [k for k in range(len(self.head)) if any(row[k] not in (None, "") for row in self.rows)]
+        return self._only([k for k in range(len(self.head)) if any(row[k] not in (None, "") for row in self.rows)])
+
+    def without(self, name: str) -> Table:
+        """The same without the columns of that name."""
+        return self._only([k for k, other in enumerate(self.head) if other != name])
+
+    def _only(self, kept: Sequence[int]) -> Table:
         rows = tuple(tuple(row[k] for k in kept) for row in self.rows)
         return replace(self, head=tuple(self.head[k] for k in kept), rows=rows)
 

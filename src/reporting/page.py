@@ -94,7 +94,7 @@ def _paper(paper: Paper, examples: Sequence[Run], draw: bool) -> dict[str, Any]:
     for name, rows in paper.sets().items():
         entries = [entry for entry in paper.layout or [{}] if chosen_rows(rows, entry)]
         drawn = [_plot(figure) if (figure := forest(rows, entry)) else None for entry in entries]
-        made = [table.without_empty() for table in tables(rows, entries)]
+        made = [table.without_empty().without("95 % CI") for table in tables(rows, entries)]  # it stands in small print
         sets.append({"name": name, "tables": list(zip(made, drawn, strict=True)), "cost": cost(rows)})
     return {
         "name": paper.name,
