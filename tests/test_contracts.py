@@ -54,7 +54,8 @@ TASK_CASES = {
         "wells2025/demo",
         [
             *(f"datamodule.{o}" for o in SIMULATED["simulated_clamp"]),
-            *("task.recursion.gains=[0.2]", "task.iterations=2", "model.n_starts=1"),
+            "task.recursion={_target_:neurotwin.tasks.recursion.Nudging,gains:[0.2]}",
+            *("task.iterations=2", "model.n_starts=1"),
         ],
     ),
     "seizure_detection": ("mallick2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]),

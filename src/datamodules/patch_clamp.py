@@ -37,7 +37,8 @@ class PatchClampDataModule(BaseDataModule):
     Args:
         root: Folder of the recordings.
         pattern: Which files hold voltages.
-        current_file: ``[text, other]``: the current of ``x_text_y`` lies in ``x_other_y`` (Igor waves, NPY).
+        current_file: ``[text, other]``: the current of ``x_text_y`` lies in ``x_other_y`` (Igor waves, NPY). One name:
+            that file holds the current of all sweeps.
         conditions: Condition to a part of the names of its files; the first is the reference. Empty: all are control.
         sweeps: Numbers of the sweeps that are kept of each file; empty for all.
         fit_sweeps: Sweeps (of those kept, in each condition) that train; the others only validate and test.
@@ -113,7 +114,10 @@ class PatchClampDataModule(BaseDataModule):
         for path in paths:
             other = None
             if self.current_file:
-                other = path.with_name(path.name.replace(self.current_file[0], self.current_file[1], 1))
+                name = self.current_file[0]
+                if len(self.current_file) > 1:
+                    name = path.name.replace(name, self.current_file[1], 1)
+                other = path.with_name(name)
                 if not other.is_file():
                     raise DataError(f"{path}: the file of its current, {other.name}, is missing; see current_file")
             chosen = read_clamp(path, other, self.format)

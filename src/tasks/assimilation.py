@@ -11,6 +11,7 @@ box coordinates of the parameters. Unlike in Wells et al. 2025 the states are no
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -239,6 +240,7 @@ class Assimilation(BaseTask):
                 rows.setdefault(name, []).append(np.asarray(value))
         n = len(batch.window)
         shared = {"window": batch.window, "condition": batch.condition, "sweep": batch.sweep}
+        shared["onset"] = torch.from_numpy(cast(Any, self.trainer).datamodule.windows[batch.window.numpy(), 1])
         shared["dt_ms"] = torch.full((n,), float(self.estimated.dt_ms))
         shared["costs"] = self.costs.expand(n, -1)
         return {**shared, **{name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}}
@@ -269,6 +271,10 @@ class Assimilation(BaseTask):
         }
         for tolerance in (1.0, 2.0, 4.0):
             found[f"coincidence_{tolerance:g}ms"] = coincidence(pairs, tolerance)
+        repeats = _pairs_of_repeats([a for a, _ in pairs], predictions)
+        if repeats:  # how well one repeat predicts another: what no model of the neuron can be asked to exceed
+            found["reliability_4ms"] = coincidence(repeats, 4.0)
+            found["share_of_reliability_4ms"] = found["coincidence_4ms"] / max(found["reliability_4ms"], 1e-9)
         if np.isfinite(predictions["true_charge"]).all():
             names = ("charge", "true_charge", "square_error", "true_square")
             errors = current_errors(*(predictions[name] for name in names))
@@ -290,6 +296,12 @@ class Assimilation(BaseTask):
 
         names = [current.name for current in self.neuron.currents]
         return draw_all(folder, self.predictions, names, list(datamodule.conditions)) if self.predictions else []
+
+
+def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:
+    """Spike trains of the same stretch of the protocol in different sweeps of one condition."""
+    what = list(zip(rows["condition"].tolist(), rows["onset"].tolist(), strict=True))
+    return [(trains[i], trains[j]) for i, j in combinations(range(len(trains)), 2) if what[i] == what[j]]
 
 
 def correlation_time(error: Array, longest: int = 500) -> float:

@@ -34,7 +34,7 @@ def draw_forecast(path: Path, rows: Predictions, conditions: Sequence[str]) -> P
         axes = figure.subplots(len(first), 1, sharex=True, squeeze=False)[:, 0]
         for axis, row in zip(axes, first, strict=True):
             time = np.arange(rows["voltage"].shape[1]) * rows["dt_ms"][row]
-            axis.plot(time, rows["voltage"][row], color=GREY, linewidth=1.6, label="recorded")
+            axis.plot(time, rows["voltage"][row], color="#BBBBBB", linewidth=2.4, label="recorded")
             axis.plot(time, rows["forecast"][row], color=BLUE, linewidth=0.8, label="predicted, free run")
             axis.set(ylabel="V (mV)")
             axis.set_title(conditions[int(rows["condition"][row])])
@@ -60,7 +60,7 @@ def draw_currents(path: Path, rows: Predictions, names: Sequence[str]) -> Path:
             model, truth = rows["currents"][0, here, number], rows["true_currents"][0, here, number]
             time = begin * dt_ms + np.arange(len(model)) * dt_ms
             if np.isfinite(truth).all():
-                axis.plot(time, truth, color=GREY, linewidth=1.8, label="true")
+                axis.plot(time, truth, color="#BBBBBB", linewidth=3.0, label="true")
             axis.plot(time, model, color=VERMILLION, linewidth=0.9, label="estimated")
             axis.set_title(name)
             if number % columns == 0:
