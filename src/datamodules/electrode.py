@@ -97,7 +97,7 @@ def electrode_kernel(current: Array, voltage: Array, dt_ms: float, kernel_ms: fl
     cross = np.fft.irfft(np.conj(spectrum) * np.fft.rfft(v, size), size)[:n]
     auto[0] *= 1 + 1e-6
     kernel = solve_toeplitz(auto, cross)
-    time = np.arange(n) * dt_ms
+    time: Array = np.arange(n) * float(dt_ms)
     late = time >= tail_ms
 
     def membrane(t: Array, height: float, tau: float) -> Array:

@@ -63,6 +63,20 @@ def current_errors(charge: Array, true_charge: Array, square_error: Array, true_
     }
 
 
+def ratio_intervals(change: Array, sd: Array, quantile: float = 1.645) -> tuple[Array, Array]:
+    """Interval of a conductance's ratio to control, 90 % by default.
+
+    Currents are linear in conductance: the likelihood is nearly a Gaussian of the ratio, not of its logarithm.
+
+    Args:
+        change: Log ratio.
+        sd: Posterior standard deviation of the log ratio.
+        quantile: Of the standard normal.
+    """
+    ratio = np.exp(change)
+    return np.maximum(ratio * (1 - quantile * sd), 0.0), ratio * (1 + quantile * sd)
+
+
 def drug_scores(change: Array, sd: Array, truth: Array, judged: NDArray[np.bool_]) -> dict[str, float]:
     """Whether the blocked current was named, by how much it was blocked, and what else seemed to change.
 
@@ -74,34 +88,38 @@ def drug_scores(change: Array, sd: Array, truth: Array, judged: NDArray[np.bool_
         truth: True log ratio.
         judged: Currents that carry enough charge to be judged, ``(current,)``.
     """
-    quantile = float(norm.ppf(0.95))
     block, true_block = 1 - np.exp(change), 1 - np.exp(truth)
-    certain = 1 - np.exp(change + quantile * sd)
+    low, high = ratio_intervals(change, sd)
     target = true_block.argmax(1)
     rows = np.flatnonzero((true_block.max(1) > 0) & judged[target])
-    others = np.abs(truth) < 1e-9
-    low, high = change - quantile * sd, change + quantile * sd
-    outside = ((low > 0) | (high < 0)) & others & judged
-    found: dict[str, float] = {}
+    others = (np.abs(truth) < 1e-9) & judged
+    found: dict[str, float] = {"targets_judged": float(len(rows))}
     if len(rows):
         at = target[rows]
         error = 100 * np.abs(block - true_block)[rows, at]
-        found["named"] = float(np.mean(certain[rows].argmax(1) == at))
+        inside = (low <= np.exp(truth)) & (np.exp(truth) <= high)
+        found["named"] = float(np.mean((1 - high)[rows].argmax(1) == at))
         found["dose_error_points"] = float(np.median(error))
         found["dose_within_5"] = float(np.mean(error <= 5))
-        inside = (low <= truth) & (truth <= high)
         found["interval_90_coverage"] = float(inside[rows][:, judged].mean())
         found["interval_90_coverage_target"] = float(inside[rows, at].mean())
-    if (others & judged).any():
-        found["false_compensation"] = float(outside.sum() / (others & judged).sum())
-        discovered = discoveries(change, sd, judged)
-        found["false_compensation_fdr"] = float((discovered & others).sum() / (others & judged).sum())
+    if others.any():
+        outside = (low > 1) | (high < 1)
+        found["false_compensation"] = float((outside & others).sum() / others.sum())
+        z = (np.exp(change) - 1) / np.maximum(np.exp(change) * sd, 1e-12)
+        found["false_compensation_fdr"] = float((discoveries(z, judged) & others).sum() / others.sum())
     return found
 
 
-def discoveries(change: Array, sd: Array, judged: NDArray[np.bool_], rate: float = 0.1) -> NDArray[np.bool_]:
-    """Changes that stand when the false-discovery rate over all conditions and currents is held at ``rate``."""
-    p = 2 * norm.sf(np.abs(change) / np.maximum(sd, 1e-12))
+def discoveries(z: Array, judged: NDArray[np.bool_], rate: float = 0.1) -> NDArray[np.bool_]:
+    """Changes that stand when the false-discovery rate over all conditions and currents is held at ``rate``.
+
+    Args:
+        z: Change over its standard deviation, ``(condition, current)``.
+        judged: Currents that are tested, ``(current,)``.
+        rate: Of Benjamini and Hochberg.
+    """
+    p = 2 * norm.sf(np.abs(z))
     tested = np.broadcast_to(judged, p.shape)
     ordered = np.sort(p[tested])
     below = ordered <= rate * np.arange(1, len(ordered) + 1) / max(len(ordered), 1)

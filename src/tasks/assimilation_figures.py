@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ..contracts import Predictions
+from ..metrics.clamp_scores import hill_fit, ratio_intervals
 from .seizure_figures import BLUE, GREY, STYLE, VERMILLION
 
 #: Length of the stretch in which single spikes of a current can be told apart.
@@ -22,7 +24,44 @@ def draw_all(folder: Path, rows: Predictions, names: Sequence[str], conditions: 
     paths.append(draw_currents(folder / "currents.png", rows, names))
     if len(conditions) > 1:
         paths.append(draw_drugs(folder / "drugs.png", rows, names, conditions))
+        doses = doses_of(conditions)
+        if len(doses) > 2:
+            paths.append(draw_dose(folder / "dose.png", rows, names, doses))
     return paths
+
+
+def doses_of(conditions: Sequence[str]) -> dict[int, tuple[str, float, str]]:
+    """Number of a condition to drug, dose and unit, if all but the first are doses of one drug in one unit."""
+    found = {}
+    for number, condition in enumerate(conditions[1:], start=1):
+        if dosed := re.fullmatch(r"(\S+) (\d+(?:\.\d+)?) ?([nuµm]M)", condition):
+            found[number] = (dosed[1], float(dosed[2]), dosed[3])
+    same = len({(drug, unit) for drug, _, unit in found.values()}) == 1
+    return found if same and len(found) == len(conditions) - 1 else {}
+
+
+def draw_dose(path: Path, rows: Predictions, names: Sequence[str], doses: Mapping[int, tuple[str, float, str]]) -> Path:
+    """Block of the current that is most certainly blocked against dose, with a Hill curve."""
+    at = [int(np.flatnonzero(rows["condition"] == number)[0]) for number in doses]
+    dose = np.array([entry[1] for entry in doses.values()])
+    drug, _, unit = next(iter(doses.values()))
+    current = int((1 - ratio_intervals(rows["change"][at], rows["change_sd"][at])[1]).sum(0).argmax())
+    change, sd = rows["change"][at, current], rows["change_sd"][at, current]
+    low, high = ratio_intervals(change, sd)
+    block = 1 - np.exp(change)
+    fit = hill_fit(dose, block, np.exp(change) * sd)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(4.0, 2.8), layout="constrained")
+        axis = figure.subplots()
+        grid = np.geomspace(dose.min() / 3, dose.max() * 3, 100)
+        axis.plot(grid, 1 / (1 + (fit["ic50"] / grid) ** fit["hill"]), color=BLUE, label="Hill curve")
+        reach = [high - np.exp(change), np.exp(change) - low]
+        axis.errorbar(dose, block, reach, fmt="o", color=VERMILLION, markersize=4)
+        a, b = fit["ic50_90"]
+        axis.set(xscale="log", ylim=(-0.05, 1.05), xlabel=f"{drug} ({unit})", ylabel=f"block of {names[current]}")
+        axis.set_title(f"IC50 {fit['ic50']:.3g} {unit} (90 %: {a:.2g}-{b:.2g}), Hill {fit['hill']:.2g}")
+        figure.savefig(path)
+    return path
 
 
 def draw_forecast(path: Path, rows: Predictions, conditions: Sequence[str]) -> Path:
@@ -88,7 +127,7 @@ def draw_drugs(path: Path, rows: Predictions, names: Sequence[str], conditions: 
         for axis, row in zip(axes, drugs, strict=False):
             change, sd, truth = (rows[name][row] for name in ("change", "change_sd", "true_change"))
             ratio = np.exp(change)
-            low, high = np.exp(change - 1.645 * sd), np.exp(change + 1.645 * sd)
+            low, high = ratio_intervals(change, sd)
             if np.isfinite(truth).all():
                 axis.plot(x, np.exp(truth), "_", color=GREY, markersize=11, markeredgewidth=2.5, label="true")
             axis.errorbar(

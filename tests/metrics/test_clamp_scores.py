@@ -9,6 +9,7 @@ from neurotwin.metrics.clamp_scores import (
     drug_scores,
     hill_fit,
     matched_spikes,
+    ratio_intervals,
     spike_times,
 )
 
@@ -38,6 +39,7 @@ def test_a_drug_is_named_by_the_block_that_is_certain():
     change = np.log(np.array([[0.5, 0.4, 1.0]]))  # the second looks stronger, but nobody knows
     found = drug_scores(change, np.array([[0.05, 1.0, 0.05]]), np.log(np.array([[0.52, 1.0, 1.0]])), np.ones(3, bool))
     assert found["named"] == 1
+    assert found["targets_judged"] == 1
     assert found["dose_error_points"] == pytest.approx(2.0)
     assert found["dose_within_5"] == 1
     assert found["false_compensation"] == 0
@@ -46,8 +48,8 @@ def test_a_drug_is_named_by_the_block_that_is_certain():
 
 def test_discoveries_follow_benjamini_and_hochberg():
     z = np.array([[3.5, 2.4, 1.9, 0.1]])  # p: .0005, .016, .057, .92; limits at .1: .025, .05, .075, .1
-    assert discoveries(z, np.ones((1, 4)), np.ones(4, bool)).tolist() == [[True, True, True, False]]
-    assert discoveries(z, np.ones((1, 4)), np.ones(4, bool), rate=0.05).tolist() == [[True, True, False, False]]
+    assert discoveries(z, np.ones(4, bool)).tolist() == [[True, True, True, False]]
+    assert discoveries(z, np.ones(4, bool), rate=0.05).tolist() == [[True, True, False, False]]
 
 
 def test_a_hill_curve_is_recovered():
@@ -56,3 +58,9 @@ def test_a_hill_curve_is_recovered():
     assert found["ic50"] == pytest.approx(1.5, rel=1e-3)
     assert found["hill"] == pytest.approx(1.2, rel=1e-3)
     assert found["ic50_90"][0] < 1.5 < found["ic50_90"][1]
+
+
+def test_intervals_are_symmetric_in_the_ratio():
+    low, high = ratio_intervals(np.log(np.array([0.5, 0.1])), np.array([0.1, 2.0]))
+    np.testing.assert_allclose(low, [0.5 - 0.08225, 0.0])
+    np.testing.assert_allclose(high, [0.5 + 0.08225, 0.1 + 0.329])
