@@ -9,16 +9,19 @@ DEV := $(VENV)/.installed-dev
 PIP_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-long lint types docs screenshots env clean
+.PHONY: demo test test-long test-cluster lint types docs screenshots env clean
 
 demo: $(STAMP)  ## train on simulated recordings, print the result table and the path of a figure
 	$(BIN)/neurotwin train mallick2024/demo
 
 test: $(DEV)  ## the tests of every change
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not cluster"
 
 test-long: $(DEV)  ## everything, the slow tests too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not cluster"
+
+test-cluster: $(DEV)  ## SLURM and PostgreSQL for real; as root, after: apt-get install slurm-wlm munge postgresql
+	$(BIN)/python -m pytest -m cluster -rs
 
 lint: $(DEV)
 	$(BIN)/ruff check .

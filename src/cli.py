@@ -141,6 +141,8 @@ def _sweep(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--sampler-seed", type=int, help="of the sampler (default 0)")
     sub.add_argument("--jobs", type=int, default=1, help="runs at a time")
     sub.add_argument("--backend", default="process", help="process, slurm, or local (submitit without a cluster)")
+    text = "of submitit's executor: timeout_min=60, cpus_per_task=4, gpus_per_node=1, slurm_partition=gpu"
+    sub.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=text)
     sub.add_argument("--budget", type=float, metavar="HOURS", help="no further run starts after so many CPU-hours")
     sub.add_argument("--fail-fast", action="store_true", help="stop at the first failed run")
     sub.add_argument("--retry-failed", action="store_true", help="begin failed trials once more")

@@ -166,6 +166,7 @@ def runs(options: argparse.Namespace) -> None:
 
 def sweep(options: argparse.Namespace) -> int:
     """Run or resume a sweep, or export it; 1 if a trial failed or is left."""
+    from .sweeps.backends import executor_options
     from .sweeps.launch import export_wandb, sweep
 
     if options.wandb:
@@ -190,6 +191,7 @@ def sweep(options: argparse.Namespace) -> int:
         retry_failed=options.retry_failed,
         budget_h=options.budget,
         any_code=options.any_code,
+        slurm=executor_options(options.slurm),
     )
     counts = result.counts()
     table = result.table()

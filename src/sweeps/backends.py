@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -145,6 +146,7 @@ class Cluster:
     def __init__(self, folder: Path, kind: str, jobs: int, options: Mapping[str, Any]):
         import submitit
 
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns where SLURM keeps no accounts; squeue knows
         try:
             self._executor = submitit.AutoExecutor(folder / "%j", cluster=kind)
             parallel = {"slurm_array_parallelism": jobs} if kind == "slurm" else {}
@@ -186,6 +188,21 @@ class Submitted:
     def stop(self) -> None:
         """Take it off the queue."""
         self.job.cancel(check=False)
+
+
+def executor_options(words: Sequence[str]) -> dict[str, int | str]:
+    """``KEY=VALUE`` words as the executor's arguments.
+
+    Raises:
+        ConfigError: If one has no ``=``.
+    """
+    found: dict[str, int | str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"--slurm {word}: write key=value, such as timeout_min=60")
+        found[key] = int(value) if value.isdecimal() else value
+    return found
 
 
 def _queued(job_id: str) -> bool:

@@ -6,11 +6,11 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NeurotwinError
 from ..run_folder import Run
@@ -39,6 +39,7 @@ class Options:
         retry_failed: Begin failed trials once more.
         budget_h: CPU-hours after which no further run starts.
         any_code: Reuse finished runs of other code.
+        slurm: Options of submitit's executor, over those of the plan.
     """
 
     jobs: int = 1
@@ -47,6 +48,7 @@ class Options:
     retry_failed: bool = False
     budget_h: float | None = None
     any_code: bool = False
+    slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,7 +101,9 @@ class Driver:
             raise
 
     def _backend(self) -> Processes | Cluster:
-        return make_backend(self.options.backend, self.folder, self.options.jobs, self.plan.slurm)
+        return make_backend(
+            self.options.backend, self.folder, self.options.jobs, {**self.plan.slurm, **self.options.slurm}
+        )
 
     def _next(self, room: int) -> list[Task]:
         """Up to ``room`` jobs that nobody works on: of begun trials first, then of new ones."""
