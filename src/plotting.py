@@ -38,6 +38,7 @@ def blank(title: str, caption: str, rows: int = 1, columns: int = 1, height: int
         **grid: Further arguments of ``make_subplots``.
     """
     figure = make_subplots(rows=rows, cols=columns, **grid)
+    top = 62 if any(grid.get("subplot_titles") or ()) else 36
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": FAINT, "ticks": "outside", "tickcolor": FAINT}
     figure.update_layout(
         template="none",
@@ -47,8 +48,9 @@ def blank(title: str, caption: str, rows: int = 1, columns: int = 1, height: int
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         font={"family": _FONT, "size": 13, "color": INK},
-        margin={"l": 64, "r": 24, "t": 36, "b": 48},
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "bgcolor": CLEAR},
+        margin={"l": 64, "r": 24, "t": top, "b": 48},
+        # Above the titles of the panels, where there are any.
+        legend={"orientation": "h", "x": 0, "y": 1 + (top - 36) / (height - top - 48), "yanchor": "bottom"},
         hoverlabel={"font": {"family": _FONT}},
         dragmode="zoom",
         uirevision="kept",  # turning the colours over keeps the zoom

@@ -70,8 +70,6 @@ def learning_curves(runs: Sequence[Run], labels: Mapping[str, str]) -> go.Figure
                 )
                 seen.add(label)
     figure.update_xaxes(title_text="epoch", row=n_rows)
-    if len(colours) > 1:
-        figure.update_layout(legend={"y": 1.0 + 40 / (90 + 240 * n_rows)}, margin={"t": 64})
     return figure
 
 

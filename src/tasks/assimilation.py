@@ -297,6 +297,16 @@ class Assimilation(BaseTask):
         names = [current.name for current in self.neuron.currents]
         return draw_all(folder, self.predictions, names, list(datamodule.conditions)) if self.predictions else []
 
+    def plots(self, datamodule: Any) -> dict[str, Any]:
+        """Forecast and currents, to zoom into."""
+        from .assimilation_plots import currents_plot, forecast_plot
+
+        if not self.predictions:
+            return {}
+        names = [current.name for current in self.neuron.currents]
+        forecast = forecast_plot(self.predictions, list(datamodule.conditions))
+        return {"forecast": forecast, "currents": currents_plot(self.predictions, names)}
+
 
 def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:
     """Spike trains of the same stretch of the protocol in different sweeps of one condition."""
