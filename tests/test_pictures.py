@@ -32,3 +32,7 @@ def test_weights_are_those_of_a_run_without_pictures(runs):
     for name, value in states[0].items():
         torch.testing.assert_close(states[1][name], value, rtol=0, atol=0)
     assert runs[0].metrics == pytest.approx(runs[1].metrics, nan_ok=True)
+
+
+def test_interactive_figures_of_the_test_are_kept_beside(runs):
+    assert len(runs[0].figure("change").data) == 3

@@ -70,6 +70,8 @@ def learning_curves(runs: Sequence[Run], labels: Mapping[str, str]) -> go.Figure
                 )
                 seen.add(label)
     figure.update_xaxes(title_text="epoch", row=n_rows)
+    if len(colours) == 1:  # no legend above the titles
+        figure.update_layout(margin={"t": 36})
     return figure
 
 
