@@ -22,6 +22,8 @@ CIRCUIT = DataSpec(n_nodes=2, n_times=20, sampling_rate_hz=10_000.0)
 CLAMP = DataSpec(n_nodes=1, n_times=500, sampling_rate_hz=50_000.0, conditions=("control",))
 SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
 
+BRAIN = DataSpec(n_channels=2, n_outputs=2, spacing_mm=(0.8, 0.8, 1.5), patch_size=(32, 32, 16))
+
 #: Model to the data that it is made for; a new file in configs/model needs a line here.
 SPECS = {
     "seizure_net": BONN,
@@ -42,6 +44,9 @@ SPECS = {
     "line_residual": ATLAS,
     "montage_ensemble": SCALP,
     "rmm": CIRCUIT,
+    "dynunet": BRAIN,
+    "vs_unet": BRAIN,
+    "fast_vs": BRAIN,
     "eegnet": SCALP,
     "shallow_convnet": SCALP,
     "nakl": CLAMP,
@@ -93,6 +98,8 @@ def _trained(name: str, spec: DataSpec) -> tuple[str, str]:
 
 def shape(spec: DataSpec) -> str:
     """What goes in, in words."""
+    if spec.patch_size is not None:
+        return f"{spec.n_channels} x {' x '.join(map(str, spec.patch_size))} voxels"
     if spec.n_channels is not None:
         return f"{spec.n_channels} x {spec.n_times} samples"
     if spec.sampling_rate_hz is None:

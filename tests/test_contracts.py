@@ -21,7 +21,7 @@ from neurotwin.contracts import (
 )
 from neurotwin.gates import check_targets
 from neurotwin.registry import list_configs
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, interpolate, mse_loss
 
 from datamodules import fixtures
 
@@ -57,6 +57,11 @@ TASK_CASES = {
             "task.recursion={_target_:neurotwin.tasks.recursion.Nudging,gains:[0.2]}",
             *("task.iterations=2", "model.n_starts=1"),
         ],
+    ),
+    "segmentation": (
+        "kujawa2024/demo",
+        [f"datamodule.{o}" for o in SIMULATED["simulated_mri"]]
+        + ["datamodule.fold=0", "task.augment=false", "datamodule.batch_size=1", "model.width=8"],
     ),
     "seizure_detection": ("mallick2024/demo", [f"datamodule.{o}" for o in SIMULATED["simulated_eeg"]]),
     "circuit": ("burghi2025/tf", ["optimizer.lr=1e-2", *(f"datamodule.{o}" for o in SIMULATED["half_center"])]),
@@ -203,6 +208,8 @@ def test_datamodule_survives_loader_processes(case):
 def sample(spec, n=4):
     """Inputs and targets as the data of ``spec`` give them."""
     torch.manual_seed(0)
+    if spec.patch_size is not None:
+        return torch.randn(2, spec.n_channels, *spec.patch_size), torch.randint(spec.n_outputs, (2, *spec.patch_size))
     if spec.sampling_rate_hz is not None and spec.n_channels is None:
         return torch.randn(n, spec.n_times, spec.n_nodes), -50 + torch.randn(n, spec.n_times, spec.n_nodes)
     if spec.n_channels is None:
@@ -220,6 +227,10 @@ def run(model, signal):
 
 
 def loss(output, target):
+    if isinstance(output, tuple):  # deep supervision: each output against the target at its own resolution
+        sizes = [part.shape[2:] for part in output]
+        shrunk = [interpolate(target[:, None].float(), size=size)[:, 0].long() for size in sizes]
+        return sum(loss(part, small) for part, small in zip(output, shrunk, strict=True))
     return mse_loss(output, target) if target.is_floating_point() else cross_entropy(output, target)
 
 
@@ -233,7 +244,8 @@ def test_model_maps_inputs_to_outputs_and_round_trips(name):
     model.eval()
     with torch.no_grad():
         logits = run(model, signal)
-    assert logits.shape == (target.shape if target.is_floating_point() else (4, spec.n_outputs))
+    classes = (len(target), spec.n_outputs, *target.shape[1:])
+    assert logits.shape == (target.shape if target.is_floating_point() else classes)
     assert torch.isfinite(logits).all()
     twin = build(name, spec).eval()
     twin.load_state_dict(model.state_dict())

@@ -17,9 +17,19 @@ from ..contracts import DataSpec, Exam, Volume
 from ..errors import ConfigError, DataError, MissingDataError, did_you_mean
 from .base import BaseDataModule, digest
 from .formats.mri_layouts import ExamFiles, find_exams, modality_of
-from .formats.volume_files import is_volume, read_volume
+from .formats.volume_files import is_volume, read_volume, resample
 from .group_folds import Rows, group_fold
-from .mri_cases import MODALITIES, Case, cached_case, preprocess, ras_geometry, read_exam, reference, target_grid
+from .mri_cases import (
+    MODALITIES,
+    Case,
+    cached_case,
+    preprocess,
+    ras_geometry,
+    read_exam,
+    reference,
+    target_grid,
+    to_native,
+)
 from .mri_patches import PatchDataset, Prepared, VolumeDataset
 from .mri_plan import Plan, make_plan
 
@@ -237,6 +247,15 @@ class MRIDataModule(BaseDataModule):
         kind = reference(exam, self.modalities)
         return kind, exam.images[kind], target_grid(exam.images[kind], self.plan.spacing_mm)[0]
 
+    def to_native(self, probability: np.ndarray, affine: np.ndarray, image: Volume) -> np.ndarray:
+        """See :func:`~.mri_cases.to_native`."""
+        return to_native(probability, affine, image)
+
+    def moved_mask(self, exam: Exam, image: Volume) -> np.ndarray:
+        """The label of another modality on the grid of an image."""
+        label = next(iter(exam.masks.values()))
+        return resample(label, image.affine, image.data.shape, order=0) > 0
+
     def prepare_exam(self, exam: Exam) -> Case:
         """An exam on the planned grid."""
         return preprocess(exam, self.plan, self.modalities, self.normalise)
@@ -258,7 +277,8 @@ class MRIDataModule(BaseDataModule):
             with table.open(encoding="utf-8") as file:
                 months = {row.get("session"): row.get("months") for row in csv.DictReader(file, delimiter="\t")}
             for exam in found:
-                exam.months = float(months[exam.session]) if months.get(exam.session) else None
+                given = months.get(exam.session)
+                exam.months = float(given) if given else None
         return found
 
     def _read_one(self, path: Path, volumes: list[Path]) -> Exam:

@@ -1,0 +1,195 @@
+"""Segmentation of tumours in MRI volumes: patches in training, whole exams in validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..contracts import MRIBatch, Predictions
+from ..errors import ConfigError
+from ..metrics.segmentation_scores import SCORES, score_exams, score_pair
+from ..metrics.volume_interval import conformal_offset, widened
+from .base import BaseTask
+from .mri_augmentation import Augmentation
+from .segmentation_figures import exam_figure
+from .segmentation_inference import CUTS, Cut, volume_logits
+from .segmentation_loss import deep_dice_ce, dice_ce
+
+#: Probabilities whose volumes are the ends of the interval before it is calibrated.
+_ROUGH = (0.7, 0.3)
+
+
+class Segmentation(BaseTask):
+    """Dice and cross-entropy with deep supervision on augmented patches; scores of whole exams in their own grid.
+
+    At the end of every validation pass the cut (threshold, components) with the best mean Dice is chosen and the
+    interval of the volume is calibrated, both on the validation exams, and stored in the checkpoint. The test uses
+    them as they are: masks are compared on the grid of the image that the label was drawn on.
+
+    Args:
+        model: Maps ``(batch, modality, x, y, z)`` to logits ``(batch, class, x, y, z)``; in training a tuple with lower
+            resolutions. A :class:`~neurotwin.contracts.VolumeModel` segments whole volumes itself.
+        optimizer: See :class:`BaseTask`.
+        scheduler: See :class:`BaseTask`.
+        objective: See :class:`BaseTask`.
+        augment: nnU-Net's augmentation of the training patches.
+        mirror: Mirror patches in training, and average mirrored copies in test (eight times the cost).
+        mirror_train_only: Mirror in training only.
+        choose_cut: Choose threshold and components on validation; else 0.5 and all components.
+        coverage: Of the interval of the volume.
+    """
+
+    calibration: Tensor
+    augmentation: Augmentation | None
+    logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "val/dice", "test/loss"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        scheduler: Callable[..., Any] | None = None,
+        objective: str | None = "val/loss",
+        augment: bool = True,
+        mirror: bool = True,
+        mirror_train_only: bool = True,
+        choose_cut: bool = True,
+        coverage: float = 0.9,
+    ):
+        super().__init__(model, optimizer, scheduler, objective)
+        if not 0 < coverage < 1:
+            raise ConfigError(f"task.coverage={coverage}: must lie between 0 and 1")
+        if not hasattr(model, "patch_size"):
+            raise ConfigError(
+                f"Segmentation needs a network that knows its patch_size; {type(model).__name__} has none"
+            )
+        self.augmentation = Augmentation(model.patch_size, mirror) if augment else None  # type: ignore[arg-type]
+        self.test_mirror = mirror and not mirror_train_only
+        self.choose_cut, self.coverage = choose_cut, coverage
+        # Threshold, largest component only, least volume in ml, offset of the interval.
+        self.register_buffer("calibration", torch.tensor([0.5, 0.0, 0.0, float("nan")], dtype=torch.float64))
+        self._seen: list[dict[str, Any]] = []
+        self._probability: NDArray[np.float32] = np.zeros((0, 0, 0), np.float32)
+
+    @property
+    def cut(self) -> Cut:
+        """How probabilities become a mask."""
+        threshold, largest, least, _ = self.calibration.tolist()
+        return Cut(threshold, bool(largest), least)
+
+    def setup(self, stage: str) -> None:
+        """Lightning hook: refuse other data."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is not None and not hasattr(datamodule, "reference_grid"):
+            raise ConfigError(f"Segmentation needs MRI volumes, which {type(datamodule).__name__} has not")
+
+    def step(self, batch: MRIBatch, stage: str) -> Tensor:
+        """Loss of a batch of patches, or of a whole exam, whose probabilities are kept for its scores."""
+        if stage == "train":
+            image, mask = batch.image, batch.mask
+            if self.augmentation is not None:
+                image, mask = self.augmentation(image, mask, batch.present)
+            loss = deep_dice_ce(self.model(image), mask)
+        else:
+            logits = volume_logits(self.model, batch.image, self.test_mirror and stage == "test")
+            loss = dice_ce(logits, batch.mask)
+            self._probability = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()
+        settings: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": stage != "train"}
+        self.log(f"{stage}/loss", loss, batch_size=len(batch.window), **settings)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Lightning hook."""
+        self._seen = []
+
+    def validation_step(self, batch: MRIBatch, batch_idx: int) -> None:
+        """Lightning hook: what each cut would make of the exam."""
+        self.step(batch, "val")
+        voxel_ml = float(batch.spacing_mm[0].prod()) / 1000
+        truth = batch.mask[0].cpu().numpy() > 0
+        dices = [_dice(truth, cut(self._probability, voxel_ml)) for cut in (CUTS if self.choose_cut else CUTS[:1])]
+        rough = [float((self._probability > p).sum()) * voxel_ml for p in _ROUGH]
+        self._seen.append({"dice": dices, "rough": rough, "truth": float(truth.sum()) * voxel_ml})
+
+    def on_validation_epoch_end(self) -> None:
+        """Choose the cut and calibrate the interval."""
+        if not self._seen or self.trainer.sanity_checking:
+            return
+        means = np.mean([exam["dice"] for exam in self._seen], axis=0)
+        best = CUTS[int(means.argmax())]
+        low, high = np.array([exam["rough"] for exam in self._seen]).T
+        offset = conformal_offset(low, high, np.array([exam["truth"] for exam in self._seen]), self.coverage)
+        values = [best.threshold, float(best.largest), best.least_ml, offset]
+        self.calibration.copy_(torch.tensor(values, dtype=torch.float64))
+        self.log("val/dice", float(means.max()), sync_dist=True)
+        self._seen = []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning hook: a callback that averages weights has put its own, older calibration here."""
+        checkpoint["state_dict"]["calibration"] = self.calibration.detach().clone()
+
+    def predict_rows(self, batch: MRIBatch) -> dict[str, Tensor]:
+        """One row an exam, scored on the grid of its reference image."""
+        row = int(batch.window[0])
+        found = self.restore(self.trainer.datamodule, row)  # type: ignore[attr-defined]
+        values = {name: found[name] for name in (*SCORES, "low_ml", "high_ml")}
+        columns = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
+        return {"window": batch.window.cpu(), "koos": batch.koos.cpu(), **columns}
+
+    def restore(self, datamodule: Any, row: int) -> dict[str, float]:
+        """Scores and interval of the exam whose probabilities were computed last, in the image's own grid."""
+        exam = datamodule.exam(row)
+        kind, image, affine = datamodule.reference_grid(exam)
+        native = datamodule.to_native(self._probability, affine, image)
+        mask = self.cut(native, image.voxel_ml)
+        truth = exam.masks[kind].data > 0 if kind in exam.masks else datamodule.moved_mask(exam, image)
+        low, high = self.interval(native, image.voxel_ml)
+        return {**score_pair(truth, mask, image.spacing_mm), "low_ml": low, "high_ml": high}
+
+    def interval(self, probability: NDArray[np.float32], voxel_ml: float) -> tuple[float, float]:
+        """Calibrated interval of the volume, ml; NaN before the first validation."""
+        low, high = (np.array([float((probability > p).sum()) * voxel_ml]) for p in _ROUGH)
+        low, high = widened(low, high, float(self.calibration[3]))
+        return float(low[0]), float(high[0])
+
+    @classmethod
+    def score(cls, predictions: Predictions) -> dict[str, float]:
+        """See :func:`~neurotwin.metrics.segmentation_scores.score_exams`."""
+        return score_exams(predictions)
+
+    def figures(self, folder: Path, datamodule: Any) -> list[Path]:
+        """The tested exams of lowest, median and highest Dice: image, truth and prediction."""
+        dsc = self.predictions["dsc"]
+        known = np.flatnonzero(np.isfinite(dsc))
+        if not len(known):
+            return []
+        order = known[np.argsort(dsc[known])]
+        chosen = dict.fromkeys(int(order[i]) for i in (0, len(order) // 2, -1))
+        panels = []
+        for index in chosen:
+            row = int(self.predictions["window"][index])
+            exam = datamodule.exam(row)
+            kind, image, affine = datamodule.reference_grid(exam)
+            mask = self.cut(datamodule.to_native(self.segment(datamodule, exam), affine, image), image.voxel_ml)
+            panels.append((f"{exam.name} {kind}, Dice {dsc[index]:.2f}", image, exam.masks.get(kind), mask))
+        return [exam_figure(panels, folder / "exams.png")]
+
+    @torch.inference_mode()
+    def segment(self, datamodule: Any, exam: Any) -> NDArray[np.float32]:
+        """Probability of tumour on the planned grid of an exam."""
+        self.eval()
+        image = torch.from_numpy(datamodule.prepare_exam(exam).image[None]).to(self.device)
+        logits = volume_logits(self.model, image, self.test_mirror)
+        probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()
+        return probability
+
+
+def _dice(truth: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
+    """Dice; two empty masks agree."""
+    total = int(truth.sum()) + int(mask.sum())
+    return 2.0 * int((truth & mask).sum()) / total if total else 1.0

@@ -1,0 +1,91 @@
+"""Scores of masks and volume intervals against hand-computed numbers."""
+
+import numpy as np
+import pytest
+from neurotwin.metrics.segmentation_scores import SCORES, human_limit, score_exams, score_pair
+from neurotwin.metrics.volume_interval import conformal_offset, widened
+
+
+def cube(first, last, shape=(20, 20, 20)):
+    mask = np.zeros(shape, dtype=bool)
+    mask[first:last, 5:15, 5:15] = True
+    return mask
+
+
+def table(*exams, koos=2):
+    columns = {name: np.array([exam[name] for exam in exams]) for name in SCORES}
+    return {**columns, "koos": np.full(len(exams), koos)}
+
+
+def test_shifted_cubes():
+    scores = score_pair(cube(5, 15), cube(6, 16), (2.0, 1.0, 1.0))
+    assert scores["dsc"] == pytest.approx(0.9)
+    assert scores["truth_ml"] == pytest.approx(2.0)
+    assert scores["hd95_mm"] == pytest.approx(2.0)
+    assert 0 < scores["assd_mm"] < 2.0
+    assert scores["lesions"] == scores["lesions_found"] == 1
+    assert scores["false_lesions"] == 0
+
+
+def test_equal_masks():
+    scores = score_pair(cube(5, 15), cube(5, 15), (1.0, 1.0, 1.0))
+    assert (scores["dsc"], scores["hd95_mm"], scores["assd_mm"], scores["surface_dice"]) == (1, 0, 0, 1)
+
+
+def test_a_missed_tumour_counts():
+    scores = score_pair(cube(5, 15), cube(0, 0), (1.0, 1.0, 2.0))
+    assert scores["dsc"] == scores["surface_dice"] == 0
+    assert scores["hd95_mm"] == scores["assd_mm"] == pytest.approx(np.sqrt(400 + 400 + 1600))
+    found = score_exams(table(scores, score_pair(cube(5, 15), cube(5, 15), (1, 1, 2))))
+    assert found["misses"] == 1
+    assert found["miss_rate"] == 0.5
+    assert found["dsc_mean"] == 0.5
+
+
+def test_an_exam_without_tumour_has_no_dice_but_may_have_a_false_volume():
+    clean, false = (score_pair(cube(0, 0), cube(5, last), (1, 1, 1)) for last in (5, 7))
+    assert np.isnan(clean["dsc"])
+    found = score_exams(table(clean, false))
+    assert found["false_volume_rate"] == 0.5
+    assert found["false_lesions_per_exam"] == 0.5
+    assert np.isnan(found["dsc_median"])
+
+
+def test_two_lesions_one_found():
+    truth = cube(2, 4) | cube(10, 12)
+    scores = score_pair(truth, cube(2, 4) | cube(16, 18), (1, 1, 1))
+    assert (scores["lesions"], scores["lesions_found"], scores["false_lesions"]) == (2, 1, 1)
+
+
+def test_bins_and_grades():
+    rows = table(*(score_pair(cube(5, n), cube(5, 6), (1, 1, 1)) for n in (6, 15)), koos=np.array([1]))
+    rows["koos"] = np.array([1, 3])
+    found = score_exams(rows)
+    assert found["dsc_mean_small"] == 1.0
+    assert found["dsc_mean_medium"] == pytest.approx(2 * 100 / 1100)
+    assert found["dsc_mean_koos1"] == 1.0
+    assert np.isnan(found["dsc_mean_koos4"])
+    assert found["rve_mean"] == pytest.approx(-0.45)
+
+
+def test_human_limits_at_the_quartiles():
+    np.testing.assert_allclose(human_limit(np.array([0.01, 0.193, 3.1, 9.0])), [0.268, 0.268, 0.073, 0.073])
+
+
+def test_conformal_offset_is_the_rank_that_covers():
+    truth = np.ones(19)
+    low = truth * np.exp(np.arange(19) / 10) - 0.02 * (1 - np.exp(np.arange(19) / 10))  # log low - log truth = k / 10
+    assert conformal_offset(low, low + 1, truth) == pytest.approx(1.7)  # ceil(20 * 0.9) = 18th smallest
+
+
+def test_intervals_cover_what_they_promise():
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(400):
+        truth = np.exp(rng.normal(0, 1, 41))
+        guess = truth * np.exp(rng.normal(0, 0.2, 41))
+        low, high = 0.9 * guess, 1.1 * guess
+        offset = conformal_offset(low[:40], high[:40], truth[:40])
+        a, b = widened(low[40:], high[40:], offset)
+        inside.append(bool((a <= truth[40:])[0] and (truth[40:] <= b)[0]))
+    assert 0.87 < np.mean(inside) < 0.95
