@@ -21,9 +21,9 @@ class LineFilter(nn.Module):
     features f, in this order:
 
     1. d itself: with this one alone the rule is :class:`~.edge_baselines.SharedSlope`;
-    2. ``s_i + s_j``, mean deviations of both regions, and 3. the mean over all pairs. These three are the eigenspaces
-       of the complete line graph (``docs/line_graphs.md``), so that the best polynomial filter on it, of any order, is
-       a choice of their three slopes;
+    2. ``s_i + s_j``, mean deviations of both regions;
+    3. the mean over all pairs. These three are the eigenspaces of the complete line graph (``docs/line_graphs.md``), so
+       that the best polynomial filter on it, of any order, is a choice of their three slopes;
     4. for each rank K, ``P d + d P`` and ``P d P`` with P, the projector on the K strongest eigenvectors of the mean
        baseline. These are messages weighted by ``P_ij``, from regions that connect alike. Their sum
        ``P d + d P - P d P`` projects on the tangent space of the matrices of rank K: what differs between people in
