@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from ..metrics.segmentation_scores import SCORES, score_exams, score_pair
 from ..metrics.volume_interval import conformal_offset, widened
 from .base import BaseTask
 from .mri_augmentation import Augmentation
-from .segmentation_figures import exam_figure
+from .segmentation_figures import Panel, exam_figure, exam_plot
 from .segmentation_inference import CUTS, Cut, volume_logits
 from .segmentation_loss import deep_dice_ce, dice_ce
 
@@ -164,20 +164,30 @@ class Segmentation(BaseTask):
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """The tested exams of lowest, median and highest Dice: image, truth and prediction."""
+        panels = self._panels(datamodule, (0.0, 0.5, 1.0))
+        return [exam_figure(panels, folder / "exams.png")] if panels else []
+
+    def plots(self, datamodule: Any) -> dict[str, Any]:
+        """The tested exam of median Dice in three planes, to move through."""
+        panels = self._panels(datamodule, (0.5,)) if self.predictions else []
+        return {"volume": exam_plot(panels[0])} if panels else {}
+
+    def _panels(self, datamodule: Any, quantiles: Sequence[float]) -> list[Panel]:
+        """Title, image, label and predicted mask of the tested exams at these quantiles of Dice."""
         dsc = self.predictions["dsc"]
         known = np.flatnonzero(np.isfinite(dsc))
         if not len(known):
             return []
         order = known[np.argsort(dsc[known])]
-        chosen = dict.fromkeys(int(order[i]) for i in (0, len(order) // 2, -1))
+        places = [min(int(quantile * len(order)), len(order) - 1) for quantile in quantiles]
         panels = []
-        for index in chosen:
+        for index in dict.fromkeys(int(order[place]) for place in places):
             row = int(self.predictions["window"][index])
             exam = datamodule.exam(row)
             kind, image, affine = datamodule.reference_grid(exam)
             mask = self.cut(datamodule.to_native(self.segment(datamodule, exam), affine, image), image.voxel_ml)
             panels.append((f"{exam.name} {kind}, Dice {dsc[index]:.2f}", image, exam.masks.get(kind), mask))
-        return [exam_figure(panels, folder / "exams.png")]
+        return panels
 
     @torch.inference_mode()
     def segment(self, datamodule: Any, exam: Any) -> NDArray[np.float32]:

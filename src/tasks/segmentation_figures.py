@@ -8,10 +8,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..contracts import Volume
+from ..plotting import slices
 
 #: Half the width of the close-up, mm.
 _CLOSE_MM = 28.0
@@ -53,6 +55,16 @@ def exam_figure(panels: Sequence[Panel], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return path
+
+
+def exam_plot(panel: Panel) -> go.Figure:
+    """One exam in three planes with sliders: where label and prediction agree and where they do not."""
+    title, image, label, mask = panel
+    data, spacing = _ras(image.data, image.affine)
+    truth = None if label is None else _ras(label.data, label.affine)[0] > 0
+    predicted = _ras(mask.astype(np.uint8), image.affine)[0] > 0
+    caption = "Median of the tested exams. The sliders move through the slices around the tumour; colours: see above."
+    return slices(title, caption, data, truth, predicted, spacing)
 
 
 def _ras(data: NDArray[Any], affine: NDArray[Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
