@@ -54,7 +54,7 @@ TASK_CASES = {
         "wells2025/demo",
         [
             *(f"datamodule.{o}" for o in SIMULATED["simulated_clamp"]),
-            "task.recursion={_target_:neurotwin.tasks.recursion.Nudging,gains:[0.2]}",
+            "task.recursion={_target_:neurotwin.tasks.recursion.Nudging,gains:[5.0]}",
             *("task.iterations=2", "model.n_starts=1"),
         ],
     ),

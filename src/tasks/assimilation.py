@@ -6,7 +6,7 @@ Each pass minimises, by Levenberg-Marquardt with exact forward sensitivities,
 
 over all windows, conditions and starts at once; ``u`` falls from pass to pass to 0 (:mod:`.recursion`), ``z`` are the
 box coordinates of the parameters. Unlike in Wells et al. 2025 the states are no unknowns of their own: they follow from
-θ and, in the lead before each window, from the recording. ``benchmarks/assimilation.py`` compares the two.
+θ and, in the lead before each window, from the recording.
 """
 
 from __future__ import annotations
