@@ -9,7 +9,7 @@ DEV := $(VENV)/.installed-dev
 PIP_ARGS ?=
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-long test-cluster lint types docs screenshots env clean
+.PHONY: demo reliability test test-long test-cluster lint types docs screenshots env clean
 
 demo: $(STAMP)  ## train on simulated recordings, print the result table and the path of a figure
 	$(BIN)/neurotwin train mallick2024/demo
@@ -22,6 +22,11 @@ test-long: $(DEV)  ## everything, the slow tests too
 
 test-cluster: $(DEV)  ## SLURM and PostgreSQL for real; as root, after: apt-get install slurm-wlm munge postgresql
 	$(BIN)/python -m pytest -m cluster -rs
+
+reliability: $(DEV)  ## hundreds of faults and 100,000 damaged files; writes docs/reliability.md
+	-cd tests && $(abspath $(BIN))/python -m reliability.crash --faults 240
+	-cd tests && $(abspath $(BIN))/python -m reliability.fuzz --inputs 100000 --keep
+	cd tests && $(abspath $(BIN))/python -m reliability.table
 
 lint: $(DEV)
 	$(BIN)/ruff check .

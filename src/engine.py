@@ -275,6 +275,8 @@ def _test(trainer: Trainer, pieces: Pieces, loader: Any = None) -> dict[str, flo
     """The averages that the task logs, then the scores of its pooled predictions, in this order."""
     given = {"datamodule": pieces.datamodule} if loader is None else {"dataloaders": loader}
     logged = trainer.test(pieces.task, **given, verbose=False, weights_only=True)
+    if trainer.received_sigterm:  # in the last batch, after which Lightning does not look
+        raise SIGTERMException
     scores = pieces.task.score(pieces.task.predictions) if pieces.task.predictions else {}
     averages = {name: float(value) for name, value in (logged[0] if logged else {}).items()}
     return {**averages, **{f"test/{name}": float(value) for name, value in scores.items()}}

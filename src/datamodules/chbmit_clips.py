@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ class CHBMITClipsDataModule(EEGDataModule):
         try:
             index = json.loads(index_path.read_text(encoding="utf-8"))
             pieces, rate, scale, names = index["pieces"], index["fs"], index["scale"], tuple(index["channels"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError) as error:
+            _check_pieces(pieces)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{index_path}: not an index of clips ({error!r})") from error
         if rate != SAMPLING_RATE_HZ or names != DOUBLE_BANANA.channel_names:
             raise DataError(
@@ -84,6 +86,17 @@ class CHBMITClipsDataModule(EEGDataModule):
     def read(self, path: Path) -> list[Recording]:
         """One EDF file of one's own, bipolar or with a reference electrode."""
         return [EDFReader(DOUBLE_BANANA, SAMPLING_RATE_HZ).fresh(Path(path), Path(path).stem)]
+
+
+def _check_pieces(pieces: list[dict[str, Any]]) -> None:
+    """Raise what Python does where a piece lacks a key or a number is none."""
+    for piece in pieces:
+        for name in ("case", "key", "record", "piece", "montage", "start_rel_onset_s"):
+            piece[name]
+        if re.fullmatch(r"[\w-]+", piece["case"]) is None or int(piece["n_samples"]) < 1:
+            raise ValueError(f"case {piece['case']!r}, n_samples {piece['n_samples']!r}")
+        for onset, end in piece["ictal"]:
+            float(onset), float(end)
 
 
 def decode_clip(archive: dict[str, np.ndarray], key: str, path: Path, n_channels: int, n_samples: int) -> np.ndarray:

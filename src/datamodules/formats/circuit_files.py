@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from ...contracts import CircuitRecording
 from ...errors import DataError
+from .matlab import read_mat
 
 SUFFIXES = (".mat", ".npz", ".csv")
 
@@ -39,9 +38,9 @@ def read_circuit(
     """
     try:
         content = _read_csv(path, columns) if path.suffix == ".csv" else dict(_read_named(path))
-    except NotImplementedError as error:
-        raise DataError(f"{path}: MATLAB 7.3 files are not read; save it with -v7") from error
-    except (OSError, ValueError, TypeError, KeyError, EOFError, MatReadError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib, scipy: each has its own errors for a damaged file
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
     voltage = scale * _stack(content, "V", path)
     current = _stack(content, "I", path) if "I1" in content else np.zeros_like(voltage)
@@ -59,7 +58,7 @@ def read_circuit(
 
 def _read_named(path: Path) -> Mapping[str, NDArray]:
     if path.suffix == ".mat":
-        return loadmat(path)
+        return read_mat(path)
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 
@@ -85,7 +84,10 @@ def _stack(content: Mapping[str, Any], letter: str, path: Path) -> NDArray[np.fl
         raise DataError(f"{path}: no {letter}1, {letter}2, … in it; it holds {held or 'nothing'}")
     if len({len(vector) for _, vector in found}) > 1:
         raise DataError(f"{path}: {letter}1 to {letter}{len(found)} differ in length")
-    return np.stack([vector for _, vector in found], axis=1).astype(float)
+    try:
+        return np.stack([vector for _, vector in found], axis=1).astype(float)
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: {letter}1 to {letter}{len(found)} hold something else than numbers") from None
 
 
 def _synaptic(temp: Any, n_nodes: int) -> NDArray[np.float64] | None:

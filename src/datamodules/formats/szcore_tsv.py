@@ -62,7 +62,7 @@ def read_szcore_tsv(path: Path | str) -> SzcoreAnnotations:
         if row["eventType"] != BACKGROUND:
             confidence = _number(row, "confidence", where) if _given(row, "confidence") else None
             events.append(Event(onset, duration, row["eventType"], confidence))
-    return SzcoreAnnotations(sorted(events), start, length)
+    return SzcoreAnnotations(sorted(events, key=_by_time), start, length)
 
 
 def write_szcore_tsv(
@@ -81,7 +81,7 @@ def write_szcore_tsv(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = sorted(events) or [Event(0.0, recording_duration_s, BACKGROUND)]
+    rows = sorted(events, key=_by_time) or [Event(0.0, recording_duration_s, BACKGROUND)]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -91,6 +91,10 @@ def write_szcore_tsv(
             seconds = (f"{event.onset_s:.3f}", f"{event.duration_s:.3f}")
             writer.writerow((*seconds, event.kind, confidence, "n/a", date, f"{recording_duration_s:.3f}"))
     return path
+
+
+def _by_time(event: Event) -> tuple[float, float, str]:
+    return event.onset_s, event.duration_s, event.kind
 
 
 def _given(row: dict[str, str], column: str) -> bool:

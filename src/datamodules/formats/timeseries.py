@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...errors import DataError
+from .matlab import read_mat
 
 Array = NDArray[np.float64]
 
@@ -111,9 +112,7 @@ def _npz(path: Path) -> Read:
 
 
 def _matlab(path: Path) -> Read:
-    from scipy.io import loadmat
-
-    values = _only({k: v for k, v in loadmat(path).items() if getattr(v, "ndim", 0) == 2 and min(v.shape) > 1}, path)
+    values = _only({k: v for k, v in read_mat(path).items() if getattr(v, "ndim", 0) == 2 and min(v.shape) > 1}, path)
     return values if values.shape[0] >= values.shape[1] else values.T, [], None
 
 

@@ -13,6 +13,8 @@ from ...errors import DataError
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+#: Of a NRRD header; ITK's reader crashes at a damaged one of several thousand characters.
+_LONGEST_LINE = 2000
 #: ITK's millimetres point to left and posterior, nibabel's to right and anterior.
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -126,6 +128,10 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 def _read_itk(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     import SimpleITK as sitk
 
+    with path.open("rb") as file:
+        header = file.read(1 << 16).partition(b"\n\n")[0]
+    if header.startswith(b"NRRD") and max(map(len, header.split(b"\n"))) > _LONGEST_LINE:
+        raise DataError(f"{path}: damaged: a line of its header has more than {_LONGEST_LINE} characters")
     try:
         return _from_itk(sitk.ReadImage(str(path)))
     except RuntimeError as error:
