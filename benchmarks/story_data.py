@@ -62,9 +62,9 @@ def correlation(a, b):
 
 def activation_table(folder):
     """Errors and correlations of every row and contrast, with paired tests against the group mean."""
-    with np.load(folder / "actflow_hcp24_rest_f16.npz") as scans:
+    with np.load(folder / "actflow_hcp24_rest_f16.npz", allow_pickle=False) as scans:
         series = [scan.T.astype(np.float64) for scan in scans["rest"]]
-    with np.load(folder / "actflow_hcp24_taskbeta_f32.npz") as betas:
+    with np.load(folder / "actflow_hcp24_taskbeta_f32.npz", allow_pickle=False) as betas:
         conditions = betas["conditions"].tolist()
         beta = {c: betas["taskbeta"][:, conditions.index(c)].T.astype(np.float64) for c in conditions}
     connectivity = torch.from_numpy(estimate(series, "pearson"))
