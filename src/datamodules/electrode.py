@@ -97,7 +97,7 @@ def electrode_kernel(current: Array, voltage: Array, dt_ms: float, kernel_ms: fl
     cross = np.fft.irfft(np.conj(spectrum) * np.fft.rfft(v, size), size)[:n]
     auto[0] *= 1 + 1e-6
     kernel = solve_toeplitz(auto, cross)
-    time: Array = np.arange(n) * float(dt_ms)
+    time = np.asarray(np.arange(n) * dt_ms, dtype=np.float64)
     late = time >= tail_ms
 
     def membrane(t: Array, height: float, tau: float) -> Array:
