@@ -18,7 +18,12 @@ def read(name):
 def table():
     """The page as Markdown."""
     crash, fuzz = read("crash.json"), read("fuzz.json")
-    lines = ["# Reliability", "", "Written by `make reliability`; the results are in `tests/reliability/results/`.", ""]
+    lines = [
+        "# Reliability",
+        "",
+        "Written by `python -m reliability.table` from `tests/reliability/results/`; `make reliability` does all of it.",
+        "",
+    ]
     lines += [
         "## Crash matrix",
         "",
@@ -28,6 +33,7 @@ def table():
         "torn file, the right status, no process left, and `resume` ends bit-identical to a run never struck. A cell"
     ]
     lines += ["gives faults survived of faults injected, by family of experiments.", ""]
+    lines += [crash["note"], ""] if "note" in crash else []
     families = list(dict.fromkeys(case["family"] for case in crash["cases"]))
     lines += [f"| fault | {' | '.join(families)} |", f"| --- |{' ---: |' * len(families)}"]
     total = Counter((case["kind"], case["family"]) for case in crash["cases"])
