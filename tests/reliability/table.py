@@ -21,7 +21,7 @@ def table():
     lines = [
         "# Reliability",
         "",
-        "Written by `python -m reliability.table` from `tests/reliability/results/`; `make reliability` does all of it.",
+        "Written by `python -m reliability.table`, which ends `make reliability`.",
         "",
     ]
     lines += [
