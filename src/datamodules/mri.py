@@ -17,7 +17,7 @@ from ..contracts import DataSpec, Exam, Volume
 from ..errors import ConfigError, DataError, MissingDataError, did_you_mean
 from .base import BaseDataModule, digest
 from .formats.mri_layouts import ExamFiles, find_exams, modality_of
-from .formats.volume_files import is_volume, read_volume, resample
+from .formats.volume_files import is_volume, read_volume, resample, write_volume
 from .group_folds import Rows, group_fold
 from .mri_cases import (
     MODALITIES,
@@ -280,6 +280,10 @@ class MRIDataModule(BaseDataModule):
                 given = months.get(exam.session)
                 exam.months = float(given) if given else None
         return found
+
+    def write_mask(self, path: Path, mask: np.ndarray, image: Volume) -> Path:
+        """Write a mask as NIfTI on the grid of its image."""
+        return write_volume(path, mask.astype(np.uint8), image.affine)
 
     def _read_one(self, path: Path, volumes: list[Path]) -> Exam:
         images: dict[str, Volume] = {}

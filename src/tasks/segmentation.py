@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..contracts import MRIBatch, Predictions
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..metrics.segmentation_scores import SCORES, score_exams, score_pair
 from ..metrics.volume_interval import conformal_offset, widened
 from .base import BaseTask
@@ -20,6 +21,7 @@ from .mri_augmentation import Augmentation
 from .segmentation_figures import Panel, exam_figure, exam_plot
 from .segmentation_inference import CUTS, Cut, volume_logits
 from .segmentation_loss import deep_dice_ce, dice_ce
+from .segmentation_report import write_report
 
 #: Probabilities whose volumes are the ends of the interval before it is calibrated.
 _ROUGH = (0.7, 0.3)
@@ -71,16 +73,22 @@ class Segmentation(BaseTask):
         self.augmentation = Augmentation(model.patch_size, mirror) if augment else None  # type: ignore[arg-type]
         self.test_mirror = mirror and not mirror_train_only
         self.choose_cut, self.coverage = choose_cut, coverage
-        # Threshold, largest component only, least volume in ml, offset of the interval.
-        self.register_buffer("calibration", torch.tensor([0.5, 0.0, 0.0, float("nan")], dtype=torch.float64))
+        # Threshold, largest component only, least volume in ml, offset of the interval, exams that it comes from.
+        self.register_buffer("calibration", torch.tensor([0.5, 0.0, 0.0, float("nan"), 0.0], dtype=torch.float64))
         self._seen: list[dict[str, Any]] = []
         self._probability: NDArray[np.float32] = np.zeros((0, 0, 0), np.float32)
 
     @property
     def cut(self) -> Cut:
         """How probabilities become a mask."""
-        threshold, largest, least, _ = self.calibration.tolist()
+        threshold, largest, least, *_ = self.calibration.tolist()
         return Cut(threshold, bool(largest), least)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether validation had enough exams for the interval to keep its coverage (nine for 0.9)."""
+        offset, count = self.calibration[3:].tolist()
+        return math.isfinite(offset) and math.ceil((count + 1) * self.coverage) <= count
 
     def setup(self, stage: str) -> None:
         """Lightning hook: refuse other data."""
@@ -124,7 +132,7 @@ class Segmentation(BaseTask):
         best = CUTS[int(means.argmax())]
         low, high = np.array([exam["rough"] for exam in self._seen]).T
         offset = conformal_offset(low, high, np.array([exam["truth"] for exam in self._seen]), self.coverage)
-        values = [best.threshold, float(best.largest), best.least_ml, offset]
+        values = [best.threshold, float(best.largest), best.least_ml, offset, float(len(self._seen))]
         self.calibration.copy_(torch.tensor(values, dtype=torch.float64))
         self.log("val/dice", float(means.max()), sync_dist=True)
         self._seen = []
@@ -188,6 +196,31 @@ class Segmentation(BaseTask):
             mask = self.cut(datamodule.to_native(self.segment(datamodule, exam), affine, image), image.voxel_ml)
             panels.append((f"{exam.name} {kind}, Dice {dsc[index]:.2f}", image, exam.masks.get(kind), mask))
         return panels
+
+    def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
+        """Write the mask of each exam as ``NAME_mask.nii.gz`` and its :func:`~.segmentation_report.write_report`.
+
+        Args:
+            datamodule: Reads ``source`` and brings it to the grid that the network was trained on.
+            source: A volume, a folder with one of each modality, or a folder of such folders.
+            target: Folder for the results.
+        """
+        exams = datamodule.read(source)
+        names = [exam.session for exam in exams]
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"{source}: exams share a name up to the first dot ({', '.join(names)}); rename the folders"
+            )
+        paths = []
+        for exam in exams:
+            kind, image, affine = datamodule.reference_grid(exam)
+            native = datamodule.to_native(self.segment(datamodule, exam), affine, image)
+            mask = self.cut(native, image.voxel_ml)
+            interval = self.interval(native, image.voxel_ml) if self.calibrated else None
+            there = {kind: kind in exam.images for kind in datamodule.modalities}
+            paths.append(datamodule.write_mask(target / f"{exam.session}_mask.nii.gz", mask, image))
+            paths += write_report(exam.session, kind, image, mask, interval, self.coverage, there, target)
+        return paths
 
     @torch.inference_mode()
     def segment(self, datamodule: Any, exam: Any) -> NDArray[np.float32]:

@@ -31,15 +31,12 @@ def exam_figure(panels: Sequence[Panel], path: Path) -> Path:
     figure = Figure(figsize=(3.4 * len(panels), 6.6), layout="constrained")
     axes = figure.subplots(2, len(panels), squeeze=False)
     for column, (title, image, label, mask) in enumerate(panels):
-        data, spacing = _ras(image.data, image.affine)
-        found = _ras(mask.astype(np.uint8), image.affine)[0] > 0
-        truth = np.zeros_like(found) if label is None else _ras(label.data, label.affine)[0] > 0
+        data, spacing = ras(image.data, image.affine)
+        found = ras(mask.astype(np.uint8), image.affine)[0] > 0
+        truth = np.zeros_like(found) if label is None else ras(label.data, label.affine)[0] > 0
         either = found | truth
         k = int(either.sum(axis=(0, 1)).argmax()) if either.any() else data.shape[2] // 2
-        centre = np.argwhere(either[:, :, k]).mean(0) if either[:, :, k].any() else np.array(data.shape[:2]) / 2
-        close = tuple(
-            slice(max(0, int(c - _CLOSE_MM / s)), int(c + _CLOSE_MM / s)) for c, s in zip(centre, spacing, strict=False)
-        )
+        close = close_up(either[:, :, k], spacing[:2])
         high = max(float(np.percentile(data[:, :, k], 99.7)), 1.0)
         for row, part in enumerate(((slice(None), slice(None)), close)):
             where = axes[row, column]
@@ -60,13 +57,22 @@ def exam_figure(panels: Sequence[Panel], path: Path) -> Path:
 def exam_plot(panel: Panel) -> go.Figure:
     """One exam in three planes with sliders: where label and prediction agree and where they do not."""
     title, image, label, mask = panel
-    data, spacing = _ras(image.data, image.affine)
-    truth = None if label is None else _ras(label.data, label.affine)[0] > 0
-    predicted = _ras(mask.astype(np.uint8), image.affine)[0] > 0
+    data, spacing = ras(image.data, image.affine)
+    truth = None if label is None else ras(label.data, label.affine)[0] > 0
+    predicted = ras(mask.astype(np.uint8), image.affine)[0] > 0
     caption = "Median of the tested exams. The sliders move through the slices around the tumour; colours: see above."
     return slices(title, caption, data, truth, predicted, spacing)
 
 
-def _ras(data: NDArray[Any], affine: NDArray[Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
+def close_up(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[slice, ...]:
+    """The part of a slice around a mask, or around the middle where it is empty; ``spacing`` in mm."""
+    centre = np.argwhere(mask).mean(0) if mask.any() else np.array(mask.shape) / 2
+    return tuple(
+        slice(max(0, int(c - _CLOSE_MM / s)), int(c + _CLOSE_MM / s) + 1) for c, s in zip(centre, spacing, strict=True)
+    )
+
+
+def ras(data: NDArray[Any], affine: NDArray[Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
+    """Data with axes turned to the nearest of right, anterior, superior, and their spacing, mm."""
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(data, affine))
     return np.asanyarray(turned.dataobj), tuple(float(s) for s in turned.header.get_zooms()[:3])

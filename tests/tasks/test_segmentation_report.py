@@ -1,0 +1,140 @@
+"""A user's exam: mask, numbers and page."""
+
+import json
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from neurotwin.contracts import FilePredictor, Volume
+from neurotwin.datamodules.formats.volume_files import write_volume
+from neurotwin.datamodules.mri import MRIDataModule
+from neurotwin.errors import DataError
+from neurotwin.tasks.segmentation import Segmentation
+from neurotwin.tasks.segmentation_report import measure, remarks
+from torch import nn
+
+#: First axis to the patient's left, second to the front, third up; 1 x 1 x 2 mm.
+LEFTWARD = np.array([[-1.0, 0, 0, 20], [0, 1, 0, -16], [0, 0, 2, -12], [0, 0, 0, 1]])
+BOX = (slice(5, 11), slice(10, 15), slice(4, 8))  # 6 x 5 x 4 voxels, first half of the first axis
+
+
+class Bright(nn.Module):
+    """Calls bright voxels tumour; segments whole volumes."""
+
+    patch_size = (16, 16, 16)
+
+    def segment(self, image):
+        score = 20 * (image[:, :1] - 2)
+        return torch.cat([-score, score], 1)
+
+
+@pytest.fixture
+def twin():
+    datamodule = MRIDataModule(modalities=["ceT1w"], spacing_mm=(1, 1, 2), patch_size=(16, 16, 16))
+    return Segmentation(Bright(), mirror=False), datamodule
+
+
+def exam(path, affine=LEFTWARD, tumour=True):
+    data = np.random.default_rng(0).normal(100, 5, (40, 32, 12)).astype(np.float32)
+    if tumour:
+        data[BOX] = 1000
+    write_volume(path, data, affine)
+    return path
+
+
+def run(twin, source, target):
+    task, datamodule = twin
+    mask, table, page = task.predict_file(datamodule, source, target)
+    return nibabel.load(mask), json.loads(table.read_text()), page.read_text()
+
+
+def test_mask_lies_on_the_input(twin, tmp_path):
+    assert isinstance(twin[0], FilePredictor)
+    mask, facts, page = run(twin, exam(tmp_path / "anna_T1.nii.gz"), tmp_path / "out")
+    data = np.asarray(mask.dataobj)
+    assert mask.shape == (40, 32, 12)
+    np.testing.assert_allclose(mask.affine, LEFTWARD)
+    expected = np.zeros((40, 32, 12), bool)
+    expected[BOX] = True
+    overlap = 2 * (expected & (data > 0)).sum() / (expected.sum() + data.sum())
+    assert overlap > 0.85, "the mask is where the bright box is, in the file's own axes"
+    assert facts["volume_ml"] == pytest.approx(data.sum() * 2 / 1000)
+    assert facts["side"] == "right", "the first half of an axis that runs to the left"
+    assert facts["volume_interval_ml"] is None
+    assert any("not calibrated" in flag for flag in facts["flags"])
+    assert page.count("data:image/png;base64,") == 3
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_the_side_follows_the_affine(twin, tmp_path):
+    flipped = LEFTWARD * np.array([[-1.0], [1], [1], [1]])
+    assert run(twin, exam(tmp_path / "T1.nii", flipped), tmp_path)[1]["side"] == "left"
+
+
+def test_calibrated_interval_and_escaped_name(twin, tmp_path):
+    twin[0].calibration[3:] = torch.tensor([0.0, 9.0])
+    _, facts, page = run(twin, exam(tmp_path / "<b>T1.nii.gz"), tmp_path / "out")
+    low, high = facts["volume_interval_ml"]
+    assert 0 < low <= facts["volume_ml"] * (1 + 1e-9)
+    assert facts["volume_ml"] <= high * (1 + 1e-9)
+    assert "&lt;b&gt;T1" in page
+    assert "<b>T1" not in page
+
+
+def test_eight_exams_do_not_calibrate_nine_tenths(twin):
+    task = twin[0]
+    for count, enough in ((0, False), (8, False), (9, True)):
+        task.calibration[3:] = torch.tensor([0.1, count])
+        assert task.calibrated is enough, count
+
+
+def test_numbers_of_a_box():
+    mask = np.zeros((40, 32, 12), bool)
+    mask[BOX] = True
+    mask[39, 31, 11] = True
+    image = Volume(mask.astype(np.float32), LEFTWARD)
+    found = measure(mask, image)
+    assert found["volume_ml"] == pytest.approx(121 * 2 / 1000)
+    assert found["diameter_mm"] == pytest.approx(np.sqrt(5**2 + 4**2 + 6**2))
+    assert found["components"] == 2
+    assert found["box_voxels"] == [[5, 10, 4], [39, 31, 11]]
+    flags = " ".join(remarks(mask, image, found, True))
+    assert "border" in flags
+    assert "2 components" in flags
+    assert "anisotropic" not in flags
+
+
+def test_a_flat_tumour_has_a_diameter_and_thick_slices_are_named():
+    mask = np.zeros((20, 20, 5), bool)
+    mask[3:10, 4:9, 2] = True
+    image = Volume(mask.astype(np.float32), np.diag([1.0, 1, 5, 1]))
+    found = measure(mask, image)
+    assert found["diameter_mm"] == pytest.approx(np.sqrt(6**2 + 4**2))
+    assert any("anisotropic" in flag for flag in remarks(mask, image, found, True))
+
+
+def test_no_tumour(twin, tmp_path):
+    twin[0].calibration[0] = 2.0  # no probability is as high
+    mask, facts, page = run(twin, exam(tmp_path / "T1.nii.gz", tumour=False), tmp_path / "out")
+    assert not np.asarray(mask.dataobj).any()
+    assert facts["volume_ml"] == 0
+    assert facts["side"] is None
+    assert "no tumour found" in facts["flags"]
+    assert "no tumour found" in page
+
+
+def test_bad_input_is_named(twin, tmp_path):
+    task, datamodule = twin
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no volume"):
+        task.predict_file(datamodule, tmp_path / "empty", tmp_path / "out")
+    for name in ("a.1", "a.2"):
+        exam(tmp_path / "many" / name / "T1.nii.gz")
+    with pytest.raises(DataError, match="share a name"):
+        task.predict_file(datamodule, tmp_path / "many", tmp_path / "out")
+    broken = tmp_path / "broken_T1.nii.gz"
+    broken.write_bytes(b"no volume")
+    with pytest.raises(DataError, match="broken_T1"):
+        task.predict_file(datamodule, broken, tmp_path / "out")
