@@ -68,7 +68,8 @@ class DynUNet(nn.Module):
         if not (self.training and self.heads):
             return logits
         lower = tuple(self.network.heads)
-        self.network.heads = [torch.zeros(1)] * self.heads  # graph tensors must not outlive the step
+        # Graph tensors must not outlive the step; in place, because the skip layers hold this very list.
+        self.network.heads[:] = [torch.zeros(1)] * len(lower)
         return (logits, *lower)
 
 
