@@ -8,6 +8,8 @@ DEV := $(VENV)/.installed-dev
 # make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PIP_ARGS ?=
 export OMP_NUM_THREADS ?= 1
+# Some libraries switch the locale of the process that loads them; text files stay UTF-8.
+export PYTHONUTF8 ?= 1
 
 .PHONY: demo reliability test test-long test-cluster lint types docs screenshots env clean
 
