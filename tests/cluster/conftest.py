@@ -1,6 +1,7 @@
 """The clusters that these tests bring up."""
 
 import pytest
+
 from .slurm_machine import SlurmMachine, available
 
 
