@@ -103,7 +103,7 @@ def peak_megabytes(network, forward):
 
     def child(pipe):
         ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, man 5 proc
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak starts anew, man 5 proc
         before = status("VmRSS")
         step(network, forward, torch.optim.Adam(network.parameters(), 1e-4))
         pipe.send((status("VmHWM") - before) / 1024)
@@ -118,7 +118,7 @@ def peak_megabytes(network, forward):
 
 def status(field):
     """A line of /proc/self/status, kB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
@@ -144,7 +144,7 @@ def measure(kind, n, materialise):
 def device():
     """Name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -1,11 +1,13 @@
-"""Milliseconds that one step of causal detection takes on one core, for every EEG model.
+"""Milliseconds on one core for every EEG model: a window, a recording, and a step of causal detection.
 
 An 18-channel signal at 128 Hz arrives in chunks of a second; the detector judges the last four seconds after each. A
 step is the whole way from the arrival of the chunk to the probability: scaling, buffer, forward pass. Speed does not
 depend on what a network has learned, so networks have initial weights; closed-form models are fitted to noise. Wall
 time is what a patient waits for; the processor time beside it tells how much of it was other work on the machine.
 
-    python benchmarks/streaming.py [MODEL ...] [--steps 300] [--output benchmarks/results/streaming.json]
+    python benchmarks/streaming.py [MODEL ...] [--steps 300] [--output benchmarks/results/streaming.json] [--update]
+
+``--update`` writes the table into ``experiments/mallick2024/README.md``.
 """
 
 import argparse
@@ -17,33 +19,66 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec, FittedModel
 from neurotwin.datamodules.windows import Normaliser
-from neurotwin.run_folder import cpu_name
+from neurotwin.errors import ConfigError
+from neurotwin.run_folder import cpu_name, git_state
+from neurotwin.tables import Table, update_readme
 from neurotwin.tasks.streaming import StreamingDetector, milliseconds_per_window, one_thread
 
-MODELS = ("seizure_net", "spectral_logreg", "spectral_forest", "minirocket_ridge", "montage_ensemble")
-RESULT = Path(__file__).parent / "results" / "streaming.json"
-SPEC = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0)
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = (
+    *("spectral_logreg", "spectral_forest", "minirocket_ridge", "montage_ensemble"),
+    *("seizure_net", "spectrum_net", "eegnet", "shallow_convnet"),
+)
+RESULT = ROOT / "benchmarks" / "results" / "streaming.json"
+README = ROOT / "experiments" / "mallick2024" / "README.md"
+MARKERS = ("<!-- cost: written by `python benchmarks/streaming.py --update` -->", "<!-- end of cost -->")
+#: The electrodes do not matter for the time, but some models want to tell left from right.
+BANANA = (
+    *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
+    *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
+)
+SPEC = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
+#: Further shapes that a window is timed in.
+WINDOWS = {
+    "bonn_window_ms": DataSpec(n_channels=1, n_outputs=5, n_times=512, sampling_rate_hz=173.61),
+    "bonn_recording_ms": DataSpec(n_channels=1, n_outputs=5, n_times=4097, sampling_rate_hz=173.61),
+}
 WINDOW_S, STEP_S, WARM_UP = SPEC.n_times / SPEC.sampling_rate_hz, 1.0, 20
 
 
-def build(name):
-    """The model of a config file for the signal above."""
+def build(name, spec):
+    """The model of a config file for a signal; None where it is made for another one."""
     node = compose_part("model", name).config["model"]
     accepted = inspect.signature(get_target(node["_target_"])).parameters
-    known = {field: value for field, value in vars(SPEC).items() if field in accepted and value not in (None, ())}
+    known = {field: value for field, value in vars(spec).items() if field in accepted and value not in (None, ())}
     torch.manual_seed(0)
-    model = instantiate(node, **known)
-    if isinstance(model, FittedModel):
-        noise = torch.randn(200, SPEC.n_channels, SPEC.n_times)
-        model.fit(noise, torch.arange(200) % SPEC.n_outputs)
+    try:
+        model = instantiate(node, **known)
+        if isinstance(model, FittedModel):
+            noise = torch.randn(200, spec.n_channels, spec.n_times)
+            model.fit(noise, torch.arange(200) % spec.n_outputs)
+    except (InstantiationException, ConfigError) as error:
+        print(f"{name} is left out at {spec.n_channels} x {spec.n_times}: {str(error).splitlines()[0]}")
+        return None
     return model
 
 
-def measure(model, steps):
-    """Latency of ``steps`` steps of a second, and of a bare window."""
+def window_ms(name, spec):
+    """Milliseconds of one window; None where the model is made for another signal."""
+    model = build(name, spec)
+    return model and round(milliseconds_per_window(model, spec.n_channels, spec.n_times), 3)
+
+
+def measure(name, steps):
+    """Latency of ``steps`` steps of a second, and of bare windows."""
+    windows = {column: window_ms(name, spec) for column, spec in WINDOWS.items()}
+    model = build(name, SPEC)
+    if model is None:
+        return windows
     detector = StreamingDetector(
         model,
         SPEC.n_channels,
@@ -71,7 +106,22 @@ def measure(model, steps):
         "p99_ms": round(latency["p99_ms"], 3),
         "median_cpu_ms": round(1e3 * float(np.median(spent)), 3),
         "window_ms": round(milliseconds_per_window(model, SPEC.n_channels, SPEC.n_times), 3),
+        **windows,
     }
+
+
+def table(rows, setting):
+    """The table of the README."""
+    columns = {
+        "Bonn, 3 s": "bonn_window_ms",
+        "Bonn, 23.6 s": "bonn_recording_ms",
+        "18 channels, 4 s": "window_ms",
+        "streaming step": "median_ms",
+        "99 % of steps": "p99_ms",
+    }
+    lines = tuple((name, *(row.get(key) for key in columns.values())) for name, row in rows.items())
+    note = f"One thread of {setting['device']}, commit {setting['commit']}, load average {setting['load_average']}."
+    return Table(("model", *columns), lines, "Milliseconds on one core", note)
 
 
 def main():
@@ -79,18 +129,20 @@ def main():
     parser.add_argument("models", nargs="*", default=MODELS, help="names as `neurotwin list model` prints them")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--update", action="store_true", help="write the table into the README of mallick2024")
     options = parser.parse_args()
-    rows = {name: measure(build(name), options.steps) for name in options.models}
+    rows = {name: measure(name, options.steps) for name in options.models}
     setting = {"channels": SPEC.n_channels, "sampling_rate_hz": SPEC.sampling_rate_hz, "window_s": WINDOW_S}
     setting |= {"step_s": STEP_S, "steps": options.steps, "threads": 1}
     setting |= {"device": cpu_name(), "torch": torch.__version__}
+    setting |= {"commit": (git_state() or {}).get("commit", "unknown")[:10]}
     setting |= {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}  # other work on the machine
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"setting": setting, "models": rows}, indent=2) + "\n")
-    columns = ("median_ms", "p99_ms", "median_cpu_ms", "window_ms")
-    print(f"{'model':<20}{'parameters':>12}" + "".join(f"{name:>15}" for name in columns))
-    for name, row in rows.items():
-        print(f"{name:<20}{row['parameters'] or 'fitted':>12}" + "".join(f"{row[column]:>15}" for column in columns))
+    text = table(rows, setting).markdown()
+    print(text)
+    if options.update:
+        update_readme(README, text, MARKERS)
 
 
 if __name__ == "__main__":

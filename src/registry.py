@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,11 +116,15 @@ def experiment_entry(name: str) -> Entry:
     """The experiment ``paper/row``.
 
     Raises:
-        ConfigError: If there is none of that name; the message offers the nearest.
+        ConfigError: If there is none of that name, the message offers the nearest; or if its file would be composed
+            below ``experiments`` instead of at the root.
     """
     entries = {entry.name: entry for entry in list_configs("experiment")}
     if name not in entries:
         raise ConfigError(f"unknown experiment {name!r}: {did_you_mean(name, entries)} (see `neurotwin list`)")
+    path = entries[name].path
+    if not re.search(r"^# *@package +_global_\s*$", path.read_text(encoding="utf-8", errors="replace"), re.M):
+        raise ConfigError(f"{path}: an experiment's first line must be '# @package _global_'")
     return entries[name]
 
 

@@ -387,7 +387,7 @@ def _records(root: Path) -> Iterable[Path]:
 def _process_start(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot, so that a reused pid is not taken for the old process."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):
         pass
     try:  # no /proc: macOS

@@ -199,17 +199,18 @@ def verdict(row: Mapping[str, Any]) -> str:
     return "better" if (difference > 0) == (row["better"] == "higher") else "worse"
 
 
-def update_readme(path: Path, text: str) -> None:
-    """Replace what stands between the table markers of a README.
+def update_readme(path: Path, text: str, markers: tuple[str, str] = (BEGIN, END)) -> None:
+    """Replace what stands between two markers of a README, by default those of the result tables.
 
     Raises:
         ConfigError: If the file or its markers are missing.
     """
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    if BEGIN not in old or END not in old:
-        raise ConfigError(f"{path}: no place for the tables: add the two lines {BEGIN!r} and {END!r}")
-    head, _, rest = old.partition(BEGIN)
-    write_text(path, f"{head}{BEGIN}\n\n{text}\n{END}{rest.partition(END)[2]}")
+    begin, end = markers
+    if begin not in old or end not in old:
+        raise ConfigError(f"{path}: no place for the tables: add the two lines {begin!r} and {end!r}")
+    head, _, rest = old.partition(begin)
+    write_text(path, f"{head}{begin}\n\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def _list(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> Table:

@@ -45,4 +45,4 @@ def example(tmp_path_factory) -> Path:
 def neurotwin(*arguments: str, **settings) -> subprocess.CompletedProcess:
     """Run the command line in a process of its own."""
     command = [sys.executable, "-m", "neurotwin.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **settings)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, **settings)

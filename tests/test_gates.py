@@ -93,6 +93,15 @@ def test_fault_in_a_file(fault, example, run_root, tmp_path, monkeypatch, capsys
     assert "Traceback" not in message
 
 
+def test_experiment_without_package_line(example, run_root, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "mine" / "experiments" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "row.yaml").write_text("defaults:\n  - override /model: tiny\n")
+    monkeypatch.setenv("NEUROTWIN_CONFIG_DIR", str(tmp_path / "mine"))
+    assert main(["check", "mine/row"]) == 2
+    assert "row.yaml: an experiment's first line must be '# @package _global_'" in capsys.readouterr().err
+
+
 def test_all_faults_in_one_message(example, run_root, capsys):
     assert main(["check", "example/tones", "model.hiden=3", "trainer.max_epoch=3", "optimizer.lrr=1"]) == 2
     message = capsys.readouterr().err

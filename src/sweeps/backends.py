@@ -207,7 +207,7 @@ def executor_options(words: Sequence[str]) -> dict[str, int | str]:
 
 def _queued(job_id: str) -> bool:
     """Whether SLURM has the job waiting or running; asks squeue, because accounting (sacct) may be off."""
-    done = subprocess.run(["squeue", "-h", "-j", job_id, "-o", "%T"], capture_output=True, text=True)
+    done = subprocess.run(["squeue", "-h", "-j", job_id, "-o", "%T"], capture_output=True, encoding="utf-8")
     return done.returncode == 0 and bool(done.stdout.strip())
 
 

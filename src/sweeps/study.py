@@ -173,7 +173,7 @@ def exclusive(path: Path) -> Iterator[None]:
     """Wait for a lock file and hold it; the kernel frees it when the process ends, however it ends."""
     import fcntl
 
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

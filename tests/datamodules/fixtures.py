@@ -48,7 +48,7 @@ def write_edf(
 def write_bonn_text(path: Path, samples: np.ndarray) -> Path:
     """One integer a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(str(round(float(value))) for value in samples) + "\n")
+    path.write_text("\n".join(str(round(float(value))) for value in samples) + "\n", encoding="utf-8")
     return path
 
 

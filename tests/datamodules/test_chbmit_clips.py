@@ -18,10 +18,10 @@ def arguments(tmp_path):
 
 def edit_index(arguments, change):
     path = f"{arguments['root']}/index.json"
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         index = json.load(file)
     change(index)
-    with open(path, "w") as file:
+    with open(path, "w", encoding="utf-8") as file:
         json.dump(index, file)
 
 

@@ -115,7 +115,7 @@ class Fault(Callback):
             # A busy mount refuses to be made read-only while a draft is open, so only steps are struck by it.
             subprocess.run(["mount", "-o", "remount,ro", str(self.disk)], check=True)
         elif self.kind == "out of memory":
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2)
             torch.empty(1 << 30)
         elif self.kind == "worker killed":

@@ -133,7 +133,7 @@ def _child(name, path, valid, first, last, seed, progress, report):
     quiet = os.open(os.devnull, os.O_WRONLY)  # some libraries write to the terminal from C
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
     counts, failures = {}, {}
     for number in range(first, last):
