@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from neurotwin.run_folder import cpu_name
+from neurotwin.provenance import cpu_name
 
 RESULT = Path(__file__).parent / "results" / "cli_startup.json"
 VERBS = {

@@ -18,7 +18,7 @@ import torch
 from neurotwin import engine
 from neurotwin.config import compose, instantiate
 from neurotwin.gates import build
-from neurotwin.run_folder import cpu_name
+from neurotwin.provenance import cpu_name
 
 STEPS, PAIRS = 60, 7
 OVERRIDES = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "datamodule.n_subjects=8", "scheduler=none"]

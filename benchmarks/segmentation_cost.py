@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec
-from neurotwin.run_folder import cpu_name
+from neurotwin.provenance import cpu_name
 from neurotwin.tasks.mri_augmentation import Augmentation
 from neurotwin.tasks.segmentation_inference import volume_logits
 from neurotwin.tasks.segmentation_loss import deep_dice_ce

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from .errors import NeurotwinError
-from .run_folder import replaced, write_text
+from .files import replaced, write_text
 
 HEARTBEAT_S = 60.0
 

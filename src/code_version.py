@@ -20,10 +20,13 @@ _BYSTANDERS = frozenset(
         "config",
         "config_errors",
         "errors",
+        "files",
         "loggers",
         "privacy",
+        "provenance",
         "registry",
         "run_folder",
+        "run_index",
         "run_log",
         "targets",
     )

@@ -22,23 +22,11 @@ from .code_version import code_hash
 from .config import Composed, compose, expand, instantiate, recorded
 from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
+from .files import replaced, unwritable, write_json, write_text
 from .gates import Pieces, build, check_targets
 from .plotting import save as save_plots
-from .run_folder import (
-    LockedError,
-    Run,
-    claim,
-    load_run,
-    locked,
-    new_record,
-    now,
-    process_identity,
-    remove_drafts,
-    replaced,
-    unwritable,
-    write_json,
-    write_text,
-)
+from .provenance import new_record, now, process_identity
+from .run_folder import LockedError, Run, claim, load_run, locked, remove_drafts
 from .run_log import Meter, log_file, quiet
 
 _RUN_DIR = "NEUROTWIN_RUN_DIR"  # how the ranks of a distributed run learn which folder rank 0 claimed

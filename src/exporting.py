@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from . import __version__
 from .contracts import DataSpec, FittedModel
 from .errors import ConfigError, NeurotwinError, did_you_mean
-from .run_folder import Run, load_run, now, write_text
+from .files import write_text
+from .provenance import now
+from .run_folder import Run, load_run
 from .tables import text
 
 FORMATS = {"onnx": ".onnx", "pt2": ".pt2"}

@@ -17,9 +17,10 @@ from .code_version import code_hash
 from .comparison import check_comparisons, compare, merge, render_comparisons, row_losses
 from .config import Composed, compose_many, get_target, load_config
 from .errors import ConfigError, NeurotwinError, did_you_mean
+from .files import read_json, write_json, write_text
 from .gates import build_part
 from .registry import paper_dir, papers
-from .run_folder import Run, read_json, runs, write_json, write_text
+from .run_folder import Run, runs
 from .sweeps.pool import run_all
 from .sweeps.space import numbers
 from .tables import render, tables, update_readme

@@ -1,30 +1,25 @@
-"""Run folders: claimed atomically, recorded in ``run.json``, listed by a scan. Imports nothing heavy."""
+"""Run folders: claimed atomically, recorded in ``run.json``, listed. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import errno
-import hashlib
-import json
 import math
 import os
-import platform
 import secrets
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache, cached_property
-from importlib import metadata
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from .errors import NeurotwinError, did_you_mean
-from .privacy import redact
+from .files import read_json, write_json
+from .provenance import process_start
+from .run_index import records
 
 #: A run on another host whose record was not touched for so long counts as interrupted.
 STALE_S = 900.0
@@ -159,7 +154,7 @@ class Run:
     def _alive(self) -> bool:
         process = self.record.get("process", {})
         if process.get("host") == socket.gethostname():
-            return process.get("started") == _process_start(int(process.get("pid", -1))) is not None
+            return process.get("started") == process_start(int(process.get("pid", -1))) is not None
         return time.time() - (self.path / "run.json").stat().st_mtime < STALE_S
 
 
@@ -180,23 +175,6 @@ def claim(runs_dir: Path | str, experiment: str, seed: int) -> Path:
     for name in ("checkpoints", "figures", "predictions"):
         (path / name).mkdir()
     return path
-
-
-def new_record(experiment: str, seed: int, config_hash: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """First content of ``run.json``: what was asked for, by which code, on which machine."""
-    return {
-        "experiment": experiment,
-        "status": "running",
-        "seed": seed,
-        "config_hash": config_hash,
-        "overrides": list(overrides),
-        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": now(),
-        "process": process_identity(),
-        "git": git_state(),
-        "versions": dict(versions()),
-        "device": cpu_name(),
-    }
 
 
 class LockedError(NeurotwinError):
@@ -244,66 +222,10 @@ def load_run(path: Path | str) -> Run:
 def runs(runs_dir: Path | str | None = None, experiment: str = "") -> list[Run]:
     """All runs below a folder (default ``$NEUROTWIN_RUNS`` or ``./runs``), oldest first."""
     root = Path(runs_dir or os.environ.get("NEUROTWIN_RUNS", "./runs")).expanduser()
-    found = []
-    for file in _records(root):
-        try:
-            record = read_json(file)
-        except NeurotwinError:
-            continue
-        if not {"experiment", "status", "started"} <= record.keys() or not isinstance(record.get("process"), dict):
-            continue  # not ours, or torn
-        if str(record.get("experiment", "")).startswith(experiment):
-            found.append(Run(file.parent, record))
+    found = [
+        Run(path, record) for path, record in records(root) if str(record.get("experiment", "")).startswith(experiment)
+    ]
     return sorted(found, key=lambda run: (run.record.get("started", ""), run.path.name))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        NeurotwinError: If the file is missing, torn or no object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NeurotwinError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(value, dict):
-        raise NeurotwinError(f"{path}: holds no JSON object")
-    return value
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, NaN as null, so that a reader, or a kill in between, sees the old file or the new one."""
-    write_text(path, json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically (temporary file beside it, flush to disk, rename), without secrets."""
-    with replaced(path) as file:
-        file.write(redact(text).encode())
-
-
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of ``path`` when it is whole and on the disk; otherwise nothing changes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def remove_drafts(folder: Path) -> None:
@@ -311,87 +233,3 @@ def remove_drafts(folder: Path) -> None:
     for path in folder.rglob(".*"):
         if path.suffix[1:].isdigit() and path.is_file():
             path.unlink(missing_ok=True)
-
-
-def unwritable(error: BaseException | None) -> bool:
-    """Whether an error, or its cause, says that the disk is full, over its quota or read-only."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def now() -> str:
-    """UTC time, ISO 8601, seconds."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def process_identity() -> dict[str, Any]:
-    """What tells later whether this process still lives: host, pid and the pid's start time."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
-
-
-def cpu_name() -> str:
-    """Model of the processor, or at least its kind."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the code, and a hash of its uncommitted changes; None outside a checkout."""
-    folder = Path(__file__).resolve().parent
-    try:
-        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # installed inside somebody else's checkout?
-        commit = _git(folder, "rev-parse", "HEAD").strip()
-        places = [".", *(p for p in ("../configs", "../experiments") if (folder / p).is_dir())]
-        difference = _git(folder, "diff", "HEAD", "--", *places)
-        difference += _git(folder, "ls-files", "--others", "--exclude-standard", "--", *places)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "dirty": hashlib.sha256(difference.encode()).hexdigest()[:12] if difference else None}
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """Versions of Python and of the packages that can change a result."""
-    names = ("neurotwin", "torch", "lightning", "hydra-core", "torchmetrics", "numpy", "scipy", "scikit-learn")
-    found = {"python": platform.python_version()}
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    for point in metadata.entry_points(group="neurotwin.plugins"):
-        if point.dist is not None:
-            found[point.dist.name] = point.dist.version
-    return found
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(folder), *arguments],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=True,
-        timeout=20,
-    ).stdout
-
-
-def _records(root: Path) -> Iterable[Path]:
-    return root.glob("*/*/*/run.json")
-
-
-def _process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot, so that a reused pid is not taken for the old process."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        pass
-    try:  # no /proc: macOS
-        os.kill(pid, 0)
-    except OSError:
-        return None
-    return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
-from .run_folder import write_text
+from .files import write_text
 
 BEGIN, END = "<!-- tables: written by `neurotwin reproduce --update` -->", "<!-- end of tables -->"
 

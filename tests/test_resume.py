@@ -132,7 +132,8 @@ def test_running_run_is_listed_as_running_and_not_resumed(example, run_root, cap
 
 
 def test_stale_heartbeat_from_another_host_counts_as_interrupted(example, run_root):
-    from neurotwin.run_folder import STALE_S, Run, claim, new_record
+    from neurotwin.provenance import new_record
+    from neurotwin.run_folder import STALE_S, Run, claim
 
     run = Run(claim(run_root, "example/tones", 0))
     run.update(**{**new_record("example/tones", 0, "x", []), "process": {"host": "elsewhere", "pid": 1, "started": 1}})

@@ -1,13 +1,17 @@
 """Run folders never collide, records survive a torn write, the index lists what is there."""
 
 import json
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import neurotwin
 import pytest
 from neurotwin.cli import main
 from neurotwin.errors import NeurotwinError
-from neurotwin.run_folder import Run, claim, new_record, write_json
+from neurotwin.files import write_json
+from neurotwin.provenance import new_record
+from neurotwin.run_folder import Run, claim
 
 
 def record(root, experiment="a/b", **values):
@@ -70,3 +74,48 @@ def test_public_functions_are_functions():
     for module in ("engine", "gates", "config", "run_folder", "registry"):
         importlib.import_module(f"neurotwin.{module}")
     assert all(callable(getattr(neurotwin, name)) for name in ("train", "resume", "evaluate", "check", "show", "runs"))
+
+
+def many(root, count, old=True):
+    """Finished runs, written long ago or just now."""
+    found = []
+    for number in range(count):
+        run = record(root, status="finished", seed=number)
+        if old:
+            os.utime(run.path / "run.json", (1e9, 1e9 + number))
+        found.append(run)
+    return found
+
+
+def listed(root):
+    return sorted((run.record["seed"], run.status) for run in neurotwin.runs(root))
+
+
+def test_the_index_is_a_cache_and_never_the_truth(tmp_path):
+    written = many(tmp_path, 30)
+    known = [(number, "finished") for number in range(30)]
+    assert listed(tmp_path) == known
+    index = tmp_path / ".index.json"
+    assert len(json.loads(index.read_text())["runs"]) == 30
+    assert listed(tmp_path) == known, "read from the index"
+    written[3].update(status="failed")
+    shutil.rmtree(written[4].path)
+    record(tmp_path, status="interrupted", seed=99)
+    now = [*known[:3], (3, "failed"), *known[5:], (99, "interrupted")]
+    assert listed(tmp_path) == now, "changed, removed and new runs are seen at once"
+    for damage in ("", '{"version": 1, "runs": {"a/b', '{"version": 1, "runs": {"a": 1}}', "[]", '{"version": 2}'):
+        index.write_text(damage)
+        assert listed(tmp_path) == now, damage
+    assert len(json.loads(index.read_text())["runs"]) == 28, "and is written anew, without those that may still change"
+
+
+def test_the_index_is_written_by_several_at_once(tmp_path):
+    many(tmp_path, 30)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(found == listed(tmp_path) for found in pool.map(listed, [tmp_path] * 16))
+
+
+def test_a_runs_folder_that_cannot_be_written_is_listed(tmp_path, monkeypatch):
+    many(tmp_path, 30)
+    monkeypatch.setattr("neurotwin.run_index.replaced", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")))
+    assert len(listed(tmp_path)) == 30

@@ -9,7 +9,8 @@ import pytest
 from made_runs import make_run
 from neurotwin import completion
 from neurotwin.cli import build_parser, main
-from neurotwin.run_folder import Run, load_run, process_identity
+from neurotwin.provenance import process_identity
+from neurotwin.run_folder import Run, load_run
 from neurotwin.terminal import run_row
 
 

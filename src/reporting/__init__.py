@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import ConfigError, did_you_mean
+from ..files import write_text
 from ..registry import list_configs, paper_dir, papers
-from ..run_folder import Run, load_run, runs, write_text
+from ..run_folder import Run, load_run, runs
 from ..tables import Table
 from .compare import comparison, per_run
 from .paper import Paper, read_paper

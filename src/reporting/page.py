@@ -15,7 +15,8 @@ import jinja2
 from markupsafe import Markup
 
 from .. import __version__
-from ..run_folder import Run, now, runs
+from ..provenance import now
+from ..run_folder import Run, runs
 from ..tables import BEGIN, END, Stat, Table, chosen_rows, cost, tables, text
 from .compare import Comparison, comparison
 from .curves import forest, learning_curves

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..config import load_config
+from ..files import read_json
 from ..registry import paper_dir
-from ..run_folder import read_json
 from ..tables import Table, cost, tables
 
 Rows = Mapping[str, Mapping[str, Any]]

@@ -16,7 +16,7 @@ from ..errors import NeurotwinError
 from ..run_folder import Run
 from .backends import Cluster, Handle, Processes, make_backend
 from .job import FAILED, FINISHED, OPEN, PRUNED, Job, Task, objective_value
-from .ledger import Spending, finished_runs
+from .ledger import FinishedRuns, Spending
 from .plan import Plan, load_plan
 from .pool import DEATHS
 from .study import Study
@@ -78,7 +78,7 @@ class Driver:
     def run(self) -> None:
         """Work until every trial has ended, the budget is spent or a run fails under ``fail_fast``."""
         backend = self._backend()
-        self._known = finished_runs(self.plan, self.options.any_code)
+        self._known = FinishedRuns(self.plan, self.options.any_code)
         if self.options.retry_failed:
             self._retry()
         try:
@@ -153,7 +153,7 @@ class Driver:
             for one in composed:
                 job = Job(self.folder / "jobs" / one.hash)
                 job.save(one)
-                if job.run is None and (known := self._known.get(one.hash)) is not None:
+                if job.run is None and (known := self._known.of(one)) is not None:
                     job.link(known)
                 jobs.append(job)
             self._jobs[trial.number] = jobs

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..config import Composed, recorded
 from ..errors import NeurotwinError
-from ..run_folder import LockedError, Run, load_run, locked, write_text
+from ..files import write_text
+from ..run_folder import LockedError, Run, load_run, locked
 
 #: What a job can be. ``open`` is neither begun nor ended, or begun and interrupted.
 OPEN, FINISHED, PRUNED, FAILED = "open", "finished", "pruned", "failed"

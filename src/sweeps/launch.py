@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import override_list
 from ..errors import ConfigError, NeurotwinError, did_you_mean
-from ..run_folder import write_text
+from ..files import write_text
 from .backends import BACKENDS, warm
 from .driver import Driver, Options, new_folder
 from .plan import Plan, load_plan, make_plan

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 from ..code_version import code_hash
-from ..run_folder import runs
+from ..config import Composed
+from ..run_folder import Run, runs
 from .job import OPEN, Job
 from .plan import Plan
 
 
-def finished_runs(plan: Plan, any_code: bool) -> dict[str, Path]:
-    """Finished runs of the experiment by configuration hash, of today's code unless ``any_code``."""
-    return {
-        str(run.record.get("config_hash")): run.path
-        for run in runs(plan.runs_dir, plan.experiment)
-        if run.record["status"] == "finished" and (any_code or run.record.get("code") == code_hash(run.config))
-    }
+class FinishedRuns:
+    """Finished runs of an experiment that stand for a job, whoever ran them.
+
+    Args:
+        plan: Where they lie and of what.
+        any_code: Also those of other code than today's.
+    """
+
+    def __init__(self, plan: Plan, any_code: bool):
+        self._any_code = any_code
+        self._runs: dict[str, list[Run]] = defaultdict(list)
+        for run in runs(plan.runs_dir, plan.experiment):
+            if run.record["status"] == "finished":
+                self._runs[str(run.record.get("config_hash"))].append(run)
+
+    def of(self, job: Composed) -> Path | None:
+        """The folder of the newest that is usable."""
+        candidates = self._runs.get(job.hash, [])
+        if candidates and not self._any_code:
+            code = code_hash(job.config)
+            candidates = [run for run in candidates if run.record.get("code") == code]
+        return candidates[-1].path if candidates else None
 
 
 class Spending:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..config import Composed, compose, compose_many, get_target, load_config
 from ..errors import ConfigError, did_you_mean
+from ..files import read_json, write_json
 from ..registry import list_configs
-from ..run_folder import read_json, write_json
 from .space import MEMBER_KEYS, Axis, as_overrides, axes_from_mapping, corners, grid, numbers, parse_axes
 
 SAMPLERS = ("grid", "random", "tpe", "cmaes", "nsga2")

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..run_folder import Run, write_json, write_text
+from ..files import write_json, write_text
+from ..run_folder import Run
 from ..tables import Cell, Stat, Table
 from .job import Job, objective_value
 from .plan import Plan, load_plan

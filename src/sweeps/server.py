@@ -4,8 +4,8 @@ import gc
 
 import torchmetrics  # noqa: F401
 
+from ..provenance import versions
 from ..registry import sources
-from ..run_folder import versions
 from . import worker  # noqa: F401
 
 sources()

@@ -28,7 +28,8 @@ import torch
 from neurotwin import engine
 from neurotwin.cli import main
 from neurotwin.config import load_config
-from neurotwin.run_folder import read_json, runs
+from neurotwin.files import read_json
+from neurotwin.run_folder import runs
 
 from reliability.faults import FILES, KINDS, POINTS, Fault
 

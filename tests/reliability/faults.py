@@ -46,9 +46,9 @@ class Fault(Callback):
 
     def arm(self):
         """Watch the files that are written; the steps come through the trainer's hooks."""
-        from neurotwin import callbacks, engine, run_folder
+        from neurotwin import callbacks, engine, files
 
-        real = run_folder.replaced
+        real = files.replaced
 
         @contextlib.contextmanager
         def watched(path):
@@ -65,7 +65,7 @@ class Fault(Callback):
                     file.flush()
                     self.strike()
 
-        for module in (callbacks, engine, run_folder):
+        for module in (callbacks, engine, files):
             module.replaced = watched
 
     def on_train_start(self, trainer, *_):
@@ -144,7 +144,7 @@ class _Half:
 
 def _turn_clock(seconds):
     """What the process believes the time to be."""
-    from neurotwin import run_folder
+    from neurotwin import provenance, run_folder
 
     real = time.time
 
@@ -154,4 +154,4 @@ def _turn_clock(seconds):
             return datetime.fromtimestamp(real(), tz) + timedelta(seconds=seconds)
 
     time.time = lambda: real() + seconds
-    run_folder.datetime = Turned
+    run_folder.datetime = provenance.datetime = Turned

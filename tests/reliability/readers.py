@@ -25,7 +25,8 @@ from neurotwin.datamodules.formats import (
 )
 from neurotwin.datamodules.formats import timeseries as series
 from neurotwin.gates import check_targets
-from neurotwin.run_folder import Run, claim, load_run, new_record, runs
+from neurotwin.provenance import new_record
+from neurotwin.run_folder import Run, claim, load_run, runs
 from neurotwin.terminal import print_rows, run_row
 from scipy.io import savemat
 

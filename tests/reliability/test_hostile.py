@@ -128,7 +128,7 @@ TARGETS = {
     "torch.serialization.os.system": {"_args_": ["touch {mark}"]},
     "neurotwin.run_folder.subprocess.run": {"_args_": [["touch", "{mark}"]]},
     "neurotwin.run_folder.Path.touch": {"_args_": ["{mark}"]},
-    "neurotwin.run_folder.write_text": {"path": "{mark}", "text": "x"},
+    "neurotwin.files.write_text": {"path": "{mark}", "text": "x"},
     "neurotwin.run_folder.claim": {"runs_dir": "{mark}", "experiment": "a/b", "seed": 0},
     "neurotwin.tables.update_readme": {"_args_": ["{mark}"]},
     "neurotwin.cli.main": {"_args_": [["train", "example/tones"]]},
