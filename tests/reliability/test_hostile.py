@@ -126,7 +126,7 @@ TARGETS = {
     "importlib.import_module": {"_args_": ["this"]},
     "torch.os.system": {"_args_": ["touch {mark}"]},
     "torch.serialization.os.system": {"_args_": ["touch {mark}"]},
-    "neurotwin.run_folder.subprocess.run": {"_args_": [["touch", "{mark}"]]},
+    "neurotwin.provenance.subprocess.run": {"_args_": [["touch", "{mark}"]]},
     "neurotwin.run_folder.Path.touch": {"_args_": ["{mark}"]},
     "neurotwin.files.write_text": {"path": "{mark}", "text": "x"},
     "neurotwin.run_folder.claim": {"runs_dir": "{mark}", "experiment": "a/b", "seed": 0},
