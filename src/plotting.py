@@ -6,14 +6,19 @@ A task hands over its figures by :meth:`~.tasks.base.BaseTask.plots`; :func:`sav
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 #: Drawn in these on light paper; the page's script exchanges them for their dark counterparts.
 INK, FAINT, GRID = "#1b1d21", "#6c7079", "#e2e4e8"
@@ -23,6 +28,8 @@ PALETTE = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, "#56b4e9", "#8c6d31", FAINT)
 #: Points of a line beyond which it is thinned: more than a screen shows at full zoom-out, few enough to move fluently.
 MAX_POINTS = 40_000
 CLEAR = "rgba(0,0,0,0)"
+#: How a slider's step changes the figure.
+AT_ONCE = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
@@ -153,11 +160,12 @@ def slices(
     """A volume in three planes, each with a slider; over it where the two masks agree and where they do not.
 
     Only slices around the masks are kept, all of them where there is no mask, thinned to ``max_slices`` a plane.
+    Slices travel as JPEG, at most :data:`MAX_PIXELS` a side: a volume of 512 x 512 x 120 takes about 1 MB.
 
     Args:
         title: See :func:`blank`.
         caption: See :func:`blank`.
-        image: Intensities, ``(x, y, z)``, RAS.
+        image: Intensities, ``(x, y, z)``, RAS: the patient's left is on the left.
         truth: Annotated mask, ``(x, y, z)``.
         predicted: Mask of the model, ``(x, y, z)``.
         spacing_mm: Size of a voxel.
@@ -171,28 +179,29 @@ def slices(
         empty if predicted is None else predicted
     ).astype(np.uint8)
     planes = (("sagittal", 0), ("coronal", 1), ("axial", 2))
-    figure = blank(title, caption, 1, 3, 470, subplot_titles=[name for name, _ in planes], horizontal_spacing=0.03)
+    x_mm, y_mm, z_mm = (size * step for size, step in zip(image.shape, spacing_mm, strict=True))
+    tallest = max(z_mm / y_mm, z_mm / x_mm, y_mm / x_mm)
+    height = 150 + round(330 * min(1.1, max(0.5, tallest)))  # a panel is about 330 pixels wide
+    figure = blank(title, caption, 1, 3, height, subplot_titles=[name for name, _ in planes], horizontal_spacing=0.03)
     frames, sliders = [], []
     for column, (name, axis) in enumerate(planes, 1):
         kept = _kept(overlay, axis, margin, max_slices)
         sized = np.count_nonzero(overlay, axis=tuple(other for other in range(3) if other != axis))[kept]
         first = int(sized.argmax()) if sized.any() else len(kept) // 2
-        for content in (grey, overlay):
-            shown = np.take(content, kept[first], axis=axis).T
-            figure.add_heatmap(z=shown, row=1, col=column, **_look(content is grey))
-        here = [2 * column - 2, 2 * column - 1]
-        for index in kept:
-            data = [go.Heatmap(z=np.take(content, index, axis=axis).T) for content in (grey, overlay)]
-            frames.append(go.Frame(name=f"{name} {index}", data=data, traces=here))
+        drawn = [_slice(np.take(grey, index, axis).T, np.take(overlay, index, axis).T) for index in kept]
+        wide, high_mm = (image.shape[other] * spacing_mm[other] for other in range(3) if other != axis)
+        pixels = {"dx": wide / drawn[first].width, "dy": high_mm / drawn[first].height}
+        look = {"zsmooth": "fast", "hoverinfo": "skip", **pixels}
+        figure.add_image(source=_address(drawn[first]), row=1, col=column, **look)
+        for index, picture in zip(kept, drawn, strict=True):
+            data = [go.Image(source=_address(picture), **look)]
+            frames.append(go.Frame(name=f"{name} {index}", data=data, traces=[column - 1]))
         domain = figure.layout[f"xaxis{column if column > 1 else ''}"].domain
         sliders.append(_slider(name, kept, first, domain, spacing_mm[axis]))
-        others = [size for other, size in enumerate(spacing_mm) if other != axis]
-        anchor = f"x{column if column > 1 else ''}"
-        figure.update_yaxes(scaleanchor=anchor, scaleratio=others[1] / others[0], constrain="domain", row=1, col=column)
     figure.frames = frames
     figure.update_xaxes(visible=False, constrain="domain")
-    figure.update_yaxes(visible=False)
-    figure.update_layout(sliders=sliders, margin={"l": 12, "r": 12, "t": 36, "b": 110})
+    figure.update_yaxes(visible=False, constrain="domain")
+    figure.update_layout(sliders=sliders, margin={"l": 12, "r": 12, "t": 62, "b": 80})
     for code, label in ((3, "both"), (1, "missed"), (2, "only predicted")):
         if np.any(overlay == code):
             marker = {"color": _OVERLAY[code], "symbol": "square", "size": 10}
@@ -200,8 +209,11 @@ def slices(
     return figure
 
 
+#: Pixels of a side of a slice beyond which it is made smaller by a whole factor.
+MAX_PIXELS = 320
 #: Colours of the overlay by code: nothing, annotated only, predicted only, both.
 _OVERLAY = (CLEAR, BLUE, VERMILLION, GREEN)
+_OPACITY = 0.45
 
 
 def _kept(overlay: NDArray[Any], axis: int, margin: int, limit: int) -> NDArray[np.intp]:
@@ -211,26 +223,43 @@ def _kept(overlay: NDArray[Any], axis: int, margin: int, limit: int) -> NDArray[
     return np.unique(np.linspace(first, last, min(limit, last - first + 1)).round().astype(int))
 
 
-def _look(grey: bool) -> dict[str, Any]:
-    if grey:
-        scale: dict[str, Any] = {"colorscale": "Greys_r", "zmin": 0, "zmax": 255}
-    else:
-        steps = [[edge / 4, colour] for code, colour in enumerate(_OVERLAY) for edge in (code, code + 1)]
-        scale = {"colorscale": steps, "zmin": -0.5, "zmax": 3.5, "opacity": 0.45}
-    return {"showscale": False, "hoverinfo": "skip", **scale}
+def _slice(grey: NDArray[np.uint8], overlay: NDArray[np.uint8]) -> Image:
+    """One slice with its overlay, first row at the bottom."""
+    from PIL import Image, ImageColor
+
+    colours = np.array([(0, 0, 0), *(ImageColor.getrgb(colour) for colour in _OVERLAY[1:])], dtype=float)
+    share = _OPACITY * (overlay > 0)[..., None]
+    mixed = (1 - share) * grey[..., None] + share * colours[overlay]
+    factor = -(-max(grey.shape) // MAX_PIXELS)
+    return Image.fromarray(mixed[::-1].astype(np.uint8)).reduce(factor)
+
+
+def _address(picture: Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _slider(name: str, kept: NDArray[np.intp], first: int, domain: Sequence[float], step_mm: float) -> dict[str, Any]:
-    at_once = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    steps = [
-        {"label": f"{index * step_mm:.0f}", "method": "animate", "args": [[f"{name} {index}"], at_once]}
-        for index in kept
-    ]
+    steps = [{"label": f"{index * step_mm:.0f}", "args": [[f"{name} {index}"], AT_ONCE]} for index in kept]
     return {
-        **{"active": first, "steps": steps, "x": domain[0], "len": domain[1] - domain[0], "pad": {"t": 24}},
+        **{"active": first, "steps": [{"method": "animate", **step} for step in steps]},
+        **{"x": domain[0], "len": domain[1] - domain[0], "pad": {"t": 24}},
         **{"currentvalue": {"prefix": f"{name} ", "suffix": " mm", "font": {"size": 12}}},
         **{"ticklen": 0, "font": {"color": CLEAR}, "bgcolor": GRID, "bordercolor": FAINT},
     }
+
+
+def browsed(figures: Mapping[str, go.Figure], group: str) -> dict[str, go.Figure]:
+    """Figures of which the report shows one at a time, with a list to choose from: several exams, or recordings.
+
+    Args:
+        figures: In the order of the list; the middle one is shown first.
+        group: What they are, for the list's label: ``Exam``.
+    """
+    for place, figure in enumerate(figures.values()):
+        figure.layout.meta = {**figure.layout.meta, "group": group, "place": place}
+    return dict(figures)
 
 
 def save(figures: Mapping[str, go.Figure], folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import yaml
-from neurotwin.plotting import blank, heatmaps, save, slices, trace
+from neurotwin.plotting import blank, browsed, heatmaps, save, slices, trace
 from neurotwin.run_folder import load_run
 
 
@@ -42,5 +42,11 @@ def example_figures():
     return {
         "voltage": voltage,
         "change": heatmaps("Change", "Two matrices.", {"true": matrix, "error": abs(matrix)}, sequential=["error"]),
-        "volume": slices("Volume", "Three planes.", image, truth, predicted, (0.5, 0.5, 1.5)),
+        **browsed(
+            {
+                name: slices(title, "Three planes.", image, truth, predicted, (0.5, 0.5, 1.5))
+                for name, title in {"case_0": "Case 0", "volume": "Volume", "case_2": "Case 2"}.items()
+            },
+            "Exam",
+        ),
     }

@@ -145,7 +145,7 @@ def _folds(part: Sequence[Run]) -> tuple[int, ...]:
 
 
 def _metrics(part: Sequence[Run]) -> dict[str, Stat]:
-    """Values over seeds; a metric that some seed lacks is left out."""
+    """Values over seeds; a metric that some seed lacks, or that is undefined in one, is left out."""
     seeds: dict[tuple[Any, Any], list[Run]] = {}
     for run in part:
         data = run.config.get("datamodule") or {}
@@ -153,7 +153,7 @@ def _metrics(part: Sequence[Run]) -> dict[str, Stat]:
     if any(run.status != "finished" for run in part):
         return {}
     values = [_pooled(members) for members in seeds.values()]
-    names = [name for name in values[0] if all(name in other for other in values)]
+    names = [name for name in values[0] if not any(math.isnan(float(other.get(name, math.nan))) for other in values)]
     return {name: Stat(tuple(float(value[name]) for value in values)) for name in names}
 
 

@@ -35,6 +35,8 @@ class Shown:
         plot: JSON that the page's script draws.
         image: ``data:image/png;base64,…`` instead.
         height: Pixels that the page keeps free until the figure is drawn.
+        group: Figures of a group share a place; a list chooses which of them is seen.
+        place: In that list.
     """
 
     title: str
@@ -42,6 +44,8 @@ class Shown:
     plot: Markup | None = None
     image: str | None = None
     height: int = 0
+    group: str = ""
+    place: int = 0
 
 
 def render_page(chosen_papers: Sequence[Paper], chosen_runs: Sequence[Run], draw: bool, runs_dir: Path | None) -> str:
@@ -125,7 +129,7 @@ def _run(run: Run, draw: bool, brief: bool = False) -> dict[str, Any]:
         "status": run.status,
         "brief": brief,
         "metrics": Table(("metric", "value"), metrics),
-        "figures": figures,
+        "figures": _grouped(figures),
         "remark": remark,
         "curves": _plot(curves) if curves else None,
         "config": (run.path / "config.yaml").read_text(encoding="utf-8"),
@@ -186,7 +190,16 @@ def _embed(content: str) -> Shown:
     meta = layout.get("meta") or {}
     # Inside a script element only "</" could end the element early.
     plot = Markup(content.replace("</", "<\\/"))
-    return Shown(meta.get("title", ""), meta.get("caption", ""), plot, height=int(layout.get("height", 400)))
+    known = {name: meta[name] for name in ("title", "caption", "group", "place") if name in meta}
+    return Shown(**{"title": "", **known}, plot=plot, height=int(layout.get("height", 400)))
+
+
+def _grouped(figures: Sequence[Shown]) -> list[tuple[str, list[Shown]]]:
+    """Figures with those of one group together, at the place of the first; what is in no group stands alone."""
+    sets: dict[str, list[Shown]] = {}
+    for number, shown in enumerate(figures):
+        sets.setdefault(shown.group or f"{number}", []).append(shown)
+    return [(found[0].group, sorted(found, key=lambda shown: shown.place)) for found in sets.values()]
 
 
 def _readme(path: Path) -> Markup | None:

@@ -298,14 +298,15 @@ class Assimilation(BaseTask):
         return draw_all(folder, self.predictions, names, list(datamodule.conditions)) if self.predictions else []
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
-        """Forecast and currents, to zoom into."""
-        from .assimilation_plots import currents_plot, forecast_plot
+        """Forecast, currents and, with drugs, what they block; to zoom into."""
+        from .assimilation_plots import currents_plot, drug_plots, forecast_plot
 
         if not self.predictions:
             return {}
         names = [current.name for current in self.neuron.currents]
-        forecast = forecast_plot(self.predictions, list(datamodule.conditions))
-        return {"forecast": forecast, "currents": currents_plot(self.predictions, names)}
+        conditions = list(datamodule.conditions)
+        forecast, currents = forecast_plot(self.predictions, conditions), currents_plot(self.predictions, names)
+        return {"forecast": forecast, "currents": currents, **drug_plots(self.predictions, names, conditions)}
 
 
 def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:

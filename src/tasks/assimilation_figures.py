@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..contracts import Predictions
 from ..metrics.clamp_scores import hill_fit, ratio_intervals
 from .seizure_figures import BLUE, GREY, STYLE, VERMILLION
 
+Array = NDArray[np.float64]
 #: Length of the stretch in which single spikes of a current can be told apart.
 ZOOM_MS = 60.0
 
@@ -40,25 +43,61 @@ def doses_of(conditions: Sequence[str]) -> dict[int, tuple[str, float, str]]:
     return found if same and len(found) == len(conditions) - 1 else {}
 
 
-def draw_dose(path: Path, rows: Predictions, names: Sequence[str], doses: Mapping[int, tuple[str, float, str]]) -> Path:
-    """Block of the current that is most certainly blocked against dose, with a Hill curve."""
+class DoseResponse(NamedTuple):
+    """Block of one current at several doses of a drug.
+
+    Attributes:
+        drug: Its name.
+        unit: Of the doses.
+        current: Name of the current.
+        dose: ``(dose,)``.
+        block: Share of the conductance that is gone, ``(dose,)``.
+        low: Lower end of its 90 % interval, ``(dose,)``.
+        high: Upper end, ``(dose,)``.
+        truth: True block, ``(dose,)``; NaN where it is not known.
+        fit: Of :func:`~neurotwin.metrics.clamp_scores.hill_fit`.
+    """
+
+    drug: str
+    unit: str
+    current: str
+    dose: Array
+    block: Array
+    low: Array
+    high: Array
+    truth: Array
+    fit: dict[str, Any]
+
+    def curve(self, dose: Array) -> Array:
+        """Fitted block at other doses."""
+        block: Array = 1 / (1 + (self.fit["ic50"] / dose) ** self.fit["hill"])
+        return block
+
+
+def dose_response(rows: Predictions, names: Sequence[str], doses: Mapping[int, tuple[str, float, str]]) -> DoseResponse:
+    """Block against dose of the current that is most certainly blocked."""
     at = [int(np.flatnonzero(rows["condition"] == number)[0]) for number in doses]
     dose = np.array([entry[1] for entry in doses.values()])
     drug, _, unit = next(iter(doses.values()))
     current = int((1 - ratio_intervals(rows["change"][at], rows["change_sd"][at])[1]).sum(0).argmax())
     change, sd = rows["change"][at, current], rows["change_sd"][at, current]
     low, high = ratio_intervals(change, sd)
-    block = 1 - np.exp(change)
-    fit = hill_fit(dose, block, np.exp(change) * sd)
+    fit = hill_fit(dose, 1 - np.exp(change), np.exp(change) * sd)
+    truth = 1 - np.exp(rows["true_change"][at, current])
+    return DoseResponse(drug, unit, names[current], dose, 1 - np.exp(change), 1 - high, 1 - low, truth, fit)
+
+
+def draw_dose(path: Path, rows: Predictions, names: Sequence[str], doses: Mapping[int, tuple[str, float, str]]) -> Path:
+    """Block of the current that is most certainly blocked against dose, with a Hill curve."""
+    drug, unit, current, dose, block, low, high, _, fit = response = dose_response(rows, names, doses)
     with rc_context(STYLE):
         figure = Figure(figsize=(4.0, 2.8), layout="constrained")
         axis = figure.subplots()
         grid = np.geomspace(dose.min() / 3, dose.max() * 3, 100)
-        axis.plot(grid, 1 / (1 + (fit["ic50"] / grid) ** fit["hill"]), color=BLUE, label="Hill curve")
-        reach = [high - np.exp(change), np.exp(change) - low]
-        axis.errorbar(dose, block, reach, fmt="o", color=VERMILLION, markersize=4)
+        axis.plot(grid, response.curve(grid), color=BLUE, label="Hill curve")
+        axis.errorbar(dose, block, [block - low, high - block], fmt="o", color=VERMILLION, markersize=4)
         a, b = fit["ic50_90"]
-        axis.set(xscale="log", ylim=(-0.05, 1.05), xlabel=f"{drug} ({unit})", ylabel=f"block of {names[current]}")
+        axis.set(xscale="log", ylim=(-0.05, 1.05), xlabel=f"{drug} ({unit})", ylabel=f"block of {current}")
         axis.set_title(f"IC50 {fit['ic50']:.3g} {unit} (90 %: {a:.2g}-{b:.2g}), Hill {fit['hill']:.2g}")
         figure.savefig(path)
     return path

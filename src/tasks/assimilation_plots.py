@@ -1,14 +1,16 @@
-"""Interactive figures of a tested assimilation: the forecast of the voltage, and every ionic current."""
+"""Interactive figures of a tested assimilation: forecast of the voltage, ionic currents, what drugs block."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
 from ..contracts import Predictions
-from ..plotting import INK, VERMILLION, blank, trace
+from ..metrics.clamp_scores import ratio_intervals
+from ..plotting import BLUE, INK, VERMILLION, blank, trace
+from .assimilation_figures import dose_response, doses_of
 
 #: Conditions whose forecast is drawn.
 _MAX_CONDITIONS = 4
@@ -71,4 +73,85 @@ def currents_plot(rows: Predictions, names: Sequence[str]) -> go.Figure:
         figure.add_trace(model, **place)
     figure.update_yaxes(title="µA/cm²", col=1)
     figure.update_xaxes(title="time (ms)", row=n_rows)
+    return figure
+
+
+def drug_plots(rows: Predictions, names: Sequence[str], conditions: Sequence[str]) -> dict[str, go.Figure]:
+    """What the conditions left of each conductance and, from three doses of one drug on, block against dose."""
+    if len(conditions) < 2:
+        return {}
+    doses = doses_of(conditions)
+    dose = {"dose": _dose_plot(rows, names, doses)} if len(doses) > 2 else {}
+    return {"drugs": _drugs_plot(rows, names, conditions), **dose}
+
+
+def _drugs_plot(rows: Predictions, names: Sequence[str], conditions: Sequence[str]) -> go.Figure:
+    _, first = np.unique(rows["condition"], return_index=True)
+    drugs = [row for row in first if rows["condition"][row] > 0]
+    titles = [str(conditions[int(rows["condition"][row])]) for row in drugs]
+    known = bool(np.isfinite(rows["true_change"][drugs]).all())
+    figure = blank(
+        "Conductances under drugs",
+        "Each condition's conductances relative to the first condition, with 90 % intervals; 1 is no change."
+        + (" Dashes: the simulator's truth." if known else ""),
+        rows=len(drugs),
+        height=100 + 190 * len(drugs),
+        shared_xaxes=True,
+        vertical_spacing=0.3 / max(len(drugs), 3),
+        subplot_titles=titles,
+    )
+    for place, row in enumerate(drugs):
+        ratio = np.exp(rows["change"][row])
+        low, high = ratio_intervals(rows["change"][row], rows["change_sd"][row])
+        where = {"row": place + 1, "col": 1}
+        if known:
+            dash = {"symbol": "line-ew", "size": 16, "line": {"width": 3, "color": INK}}
+            truth = np.exp(rows["true_change"][row])
+            figure.add_scatter(
+                x=list(names), y=truth, mode="markers", marker=dash, name="true", showlegend=place == 0, **where
+            )
+        figure.add_scatter(
+            x=list(names),
+            y=ratio,
+            error_y={"array": high - ratio, "arrayminus": ratio - low, "color": VERMILLION, "width": 4},
+            mode="markers",
+            marker={"size": 8, "color": VERMILLION},
+            name="estimated",
+            showlegend=place == 0,
+            hovertemplate="%{x}: %{y:.2f} of control<extra></extra>",
+            **where,
+        )
+        figure.update_yaxes(title="of control", range=[0, 2], **where)
+    return figure
+
+
+def _dose_plot(rows: Predictions, names: Sequence[str], doses: Mapping[int, tuple[str, float, str]]) -> go.Figure:
+    response = dose_response(rows, names, doses)
+    fit, dose, unit = response.fit, response.dose, response.unit
+    a, b = fit["ic50_90"]
+    known = bool(np.isfinite(response.truth).all())
+    figure = blank(
+        f"Block of {response.current} by {response.drug}",
+        f"Hill curve through the estimated blocks: half of the conductance is gone at {fit['ic50']:.3g} {unit} (90 %: "
+        f"{a:.2g} to {b:.2g}), Hill coefficient {fit['hill']:.2g}. Bars: 90 % intervals."
+        + (" Diamonds: the simulator's truth." if known else ""),
+        height=400,
+    )
+    grid = np.geomspace(dose.min() / 3, dose.max() * 3, 100)
+    figure.add_scatter(x=grid, y=response.curve(grid), line={"color": BLUE, "width": 2}, name="Hill curve")
+    if known:
+        diamond = {"symbol": "diamond-open", "size": 12, "color": INK, "line": {"width": 2}}
+        figure.add_scatter(x=dose, y=response.truth, mode="markers", marker=diamond, name="true")
+    reach = {"array": response.high - response.block, "arrayminus": response.block - response.low, "width": 4}
+    figure.add_scatter(
+        x=dose,
+        y=response.block,
+        error_y={**reach, "color": VERMILLION},
+        mode="markers",
+        marker={"size": 9, "color": VERMILLION},
+        name="estimated",
+        hovertemplate=f"%{{x:.3g}} {unit}: %{{y:.1%}} blocked<extra></extra>",
+    )
+    figure.update_xaxes(type="log", title=f"{response.drug} ({unit})", dtick="D2")
+    figure.update_yaxes(title=f"block of {response.current}", range=[-0.05, 1.05], tickformat=".0%")
     return figure

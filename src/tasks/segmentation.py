@@ -16,6 +16,7 @@ from ..contracts import MRIBatch, Predictions
 from ..errors import ConfigError, DataError
 from ..metrics.segmentation_scores import SCORES, score_exams, score_pair
 from ..metrics.volume_interval import conformal_offset, widened
+from ..plotting import browsed
 from .base import BaseTask
 from .mri_augmentation import Augmentation
 from .segmentation_figures import Panel, exam_figure, exam_plot
@@ -25,6 +26,8 @@ from .segmentation_report import write_report
 
 #: Probabilities whose volumes are the ends of the interval before it is calibrated.
 _ROUGH = (0.7, 0.3)
+#: Tested exams in the report's case browser, evenly spaced by Dice.
+_CASES = 7
 
 
 class Segmentation(BaseTask):
@@ -176,9 +179,10 @@ class Segmentation(BaseTask):
         return [exam_figure(panels, folder / "exams.png")] if panels else []
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
-        """The tested exam of median Dice in three planes, to move through."""
-        panels = self._panels(datamodule, (0.5,)) if self.predictions else []
-        return {"volume": exam_plot(panels[0])} if panels else {}
+        """Tested exams from the lowest to the highest Dice in three planes; ``exams`` is the median one."""
+        panels = self._panels(datamodule, np.linspace(0, 1, _CASES).tolist()) if self.predictions else []
+        names = ["exams" if place == len(panels) // 2 else f"exams_{place + 1}" for place in range(len(panels))]
+        return browsed(dict(zip(names, map(exam_plot, panels), strict=True)), "Exam")
 
     def _panels(self, datamodule: Any, quantiles: Sequence[float]) -> list[Panel]:
         """Title, image, label and predicted mask of the tested exams at these quantiles of Dice."""

@@ -60,7 +60,10 @@ def exam_plot(panel: Panel) -> go.Figure:
     data, spacing = ras(image.data, image.affine)
     truth = None if label is None else ras(label.data, label.affine)[0] > 0
     predicted = ras(mask.astype(np.uint8), image.affine)[0] > 0
-    caption = "Median of the tested exams. The sliders move through the slices around the tumour; colours: see above."
+    caption = (
+        "The sliders move through the slices around the tumour; the patient's left is on the left. Exams are ordered "
+        "by Dice, the first shown is the middle one. Drag to zoom, double-click to see all."
+    )
     return slices(title, caption, data, truth, predicted, spacing)
 
 

@@ -16,10 +16,17 @@ from ..errors import ConfigError, did_you_mean
 from ..metrics.alarm_curve import alarm_scores, best_event_threshold
 from ..metrics.seizure_events import detect_events
 from ..metrics.seizure_scores import best_threshold, require_finite, score_rows
+from ..plotting import browsed
 from .base import BaseTask, gather
 from .recording_figure import recording_figure
-from .seizure_figures import alarm_figure, classification_figure, median_recording, subject_figure
-from .seizure_plots import recording_plot
+from .seizure_figures import (
+    alarm_figure,
+    classification_figure,
+    median_recording,
+    ranked_recordings,
+    subject_figure,
+)
+from .seizure_plots import alarm_plot, recording_plot
 from .seizure_prediction import Prediction, slide, write_prediction
 from .streaming import StreamingDetector
 
@@ -285,9 +292,17 @@ class SeizureDetection(BaseTask):
         return {"signal": torch.randn(2, spec.n_channels or 1, spec.n_times or 1)}, "logits"
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
-        """The median recording of the test set, its probability, annotated and detected seizures."""
-        example = self._example(datamodule) if self.predictions else None
-        return {} if example is None else {"detections": recording_plot(example)}
+        """Recordings of the test set separated worst, as in the median (``detections``) and best; the alarm curve."""
+        ranked = ranked_recordings(self.predictions) if self.predictions and self.scores_events else []
+        if not ranked:
+            return {}
+        places = {"detections_worst": 0, "detections": (len(ranked) - 1) // 2, "detections_best": len(ranked) - 1}
+        chosen = {ranked[place]: name for name, place in sorted(places.items(), reverse=True)}  # the median wins a tie
+        drawn = {
+            name: recording_plot(self.predict_recording(datamodule, datamodule.recordings[index]))
+            for index, name in sorted(chosen.items(), key=lambda item: ranked.index(item[0]))
+        }
+        return {**browsed(drawn, "Recording"), "alarms": alarm_plot(self.predictions)}
 
     def _example(self, datamodule: Any) -> Prediction | None:
         if not self.scores_events or (index := median_recording(self.predictions)) is None:

@@ -140,16 +140,21 @@ def alarm_figure(rows: Predictions, path: Path) -> Path:
 
 
 def median_recording(rows: Predictions) -> int | None:
-    """The recording, of those with seizure and background, whose windows are separated as in the median of them.
+    """The recording whose windows are separated as in the median of them.
 
     An example that was chosen by a rule shows what to expect; the best one would not.
     """
+    ranked = ranked_recordings(rows)
+    return ranked[(len(ranked) - 1) // 2] if ranked else None
+
+
+def ranked_recordings(rows: Predictions) -> list[int]:
+    """The recordings with seizure and background, from the one whose windows are separated worst to the best."""
     values = {}
     for index in np.unique(rows["recording"]):
         at = rows["recording"] == index
         values[int(index)] = auroc(rows["probability"][at], rows["target"][at])
-    ranked = sorted((value, index) for index, value in values.items() if np.isfinite(value))
-    return ranked[(len(ranked) - 1) // 2][1] if ranked else None
+    return [index for _, index in sorted((value, index) for index, value in values.items() if np.isfinite(value))]
 
 
 def _confusion(axes: Axes, rows: Predictions, class_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The interactive figure of a judged recording: its channels, the probability, what was found and annotated."""
+"""Interactive figures of a detector: a judged recording with what was found, and sensitivity against false alarms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ..plotting import BLUE, FAINT, INK, VERMILLION, blank, trace
+from ..contracts import Predictions
+from ..metrics.alarm_curve import alarm_curve
+from ..metrics.seizure_scores import score_rows
+from ..plotting import AT_ONCE, BLUE, CLEAR, FAINT, INK, VERMILLION, blank, trace
 from .recording_figure import Span, annotated_spans, detected_spans
 
 if TYPE_CHECKING:
@@ -93,6 +96,72 @@ def recording_plot(prediction: Prediction) -> go.Figure:
     figure.update_yaxes(title="P(seizure)", range=[-0.03, 1.36], tickvals=[0, 0.5, 1], fixedrange=True, row=2, col=1)
     figure.update_xaxes(range=[begin_s, end_s], showgrid=False)
     figure.update_xaxes(title="time (s)", row=2, col=1)
+    return figure
+
+
+def alarm_plot(rows: Predictions) -> go.Figure:
+    """Event sensitivity over false alarms a day, with a slider for the threshold.
+
+    Args:
+        rows: As :func:`~neurotwin.metrics.seizure_scores.score_rows` takes them, of continuous recordings.
+    """
+    thresholds, alarms, sensitivity = alarm_curve(rows)
+    scores, validated = score_rows(rows), float(rows["threshold"][0])
+    one_alarm = 24 / scores["event_hours"]
+    left = one_alarm / 2  # where "no alarm at all" stands on a logarithmic axis
+    figure = blank(
+        "Sensitivity against false alarms",
+        f"{scores['events']:.0f} seizures in {scores['event_hours']:.3g} h; at the left edge stands no alarm at all. "
+        "Dot: the threshold that validation chose. Ring: the threshold of the slider, tried on these test recordings; "
+        "it shows what may be traded for what, not what a detector would reach with it.",
+        height=420,
+    )
+    # The highest sensitivity with at most so many alarms: merging makes the raw curve turn back.
+    order = np.argsort(alarms, kind="stable")
+    best = np.maximum.accumulate(sensitivity[order])
+    at = np.maximum(alarms, left)
+    figure.add_scatter(
+        x=at[order], y=best, line={"shape": "hv", "color": BLUE, "width": 2}, name="best threshold", hoverinfo="skip"
+    )
+    figure.add_scatter(
+        x=at,
+        y=sensitivity,
+        mode="markers",
+        marker={"size": 5, "color": FAINT},
+        name="each threshold",
+        customdata=thresholds,
+        hovertemplate="threshold %{customdata:.3g}: %{y:.0%} found, %{x:.3g} false alarms a day<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[max(scores["event_false_alarms_per_day"], left)],
+        y=[scores["event_sensitivity"]],
+        mode="markers",
+        marker={"size": 11, "color": VERMILLION},
+        name="validated threshold",
+        hovertemplate=f"threshold {validated:.3g}: %{{y:.0%}} found, %{{x:.3g}} false alarms a day<extra></extra>",
+    )
+    ring = {"size": 17, "color": CLEAR, "line": {"color": VERMILLION, "width": 2}}
+    start = int(np.abs(thresholds - validated).argmin())
+    figure.add_scatter(
+        x=[at[start]], y=[sensitivity[start]], mode="markers", marker=ring, name="slider", hoverinfo="skip"
+    )
+    figure.frames = [
+        go.Frame(name=f"{k}", data=[go.Scatter(x=[x], y=[y])], traces=[3])
+        for k, (x, y) in enumerate(zip(at, sensitivity, strict=True))
+    ]
+    labels = [
+        f"{level:.3g}: {share:.0%} of the seizures, {alarm:.3g} false alarms a day"
+        for level, share, alarm in zip(thresholds, sensitivity, alarms, strict=True)
+    ]
+    steps = [{"label": label, "method": "animate", "args": [[f"{k}"], AT_ONCE]} for k, label in enumerate(labels)]
+    hidden = {"ticklen": 0, "font": {"color": CLEAR}, "pad": {"t": 40}}
+    slider = {"active": start, "steps": steps, "currentvalue": {"prefix": "threshold "}, **hidden}
+    figure.update_layout(sliders=[slider], margin={"b": 110})
+    span = np.log10([left / 1.2, 1.2 * at.max()])
+    ticks = [digit * 10.0**power for power in range(-3, 5) for digit in (1, 3)]
+    figure.update_xaxes(type="log", title="false alarms a day", range=span.tolist())
+    figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_yaxes(title="share of seizures found", range=[-0.03, 1.05], tickformat=".0%")
     return figure
 
 

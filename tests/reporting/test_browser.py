@@ -42,7 +42,7 @@ def page(browser, path):
     opened.on("pageerror", lambda error: opened.said.append(str(error)))
     opened.on("request", lambda request: opened.asked.append(request.url))
     opened.goto(path.as_uri())
-    for plot in opened.locator(".plot").all():
+    for plot in opened.locator(".plot:visible").all():
         plot.scroll_into_view_if_needed()
         plot.locator(".main-svg").first.wait_for()
     yield opened
@@ -57,7 +57,36 @@ def test_no_error_and_no_request(page, path):
     assert page.said == []
     outside = [url for url in page.asked if not url.startswith(("data:", "blob:")) and url != path.as_uri()]
     assert outside == []
-    assert page.locator(".plot").count() == 6, "three figures, and the learning curves together and of each run"
+    assert page.locator(".plot").count() == 8, "five figures, and the learning curves together and of each run"
+
+
+def test_one_case_is_seen_and_the_list_shows_another(page):
+    browser = page.locator(".browser")
+    browser.scroll_into_view_if_needed()
+    titles = browser.locator("figure:visible figcaption b")
+    assert (browser.locator("option").count(), titles.all_inner_texts()) == (3, ["Volume."]), "the middle one first"
+    browser.get_by_label("Exam").select_option("Case 2")
+    assert titles.all_inner_texts() == ["Case 2."]
+    browser.locator("figure:visible .main-svg").first.wait_for()
+    browser.get_by_role("button", name="previous").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert titles.all_inner_texts() == ["Case 0."]
+    assert browser.get_by_role("button", name="previous").is_disabled()
+    assert browser.locator(".where").inner_text() == "1 of 3"
+    assert page.said == []
+
+
+def test_a_case_drawn_while_hidden_fills_its_place(page):
+    browser = page.locator(".browser")
+    browser.scroll_into_view_if_needed()
+    page.set_viewport_size({"width": 800, "height": 900})
+    for name in ("Case 0", "Volume"):
+        browser.get_by_label("Exam").select_option(name)
+        page.locator("#theme").click()
+        page.wait_for_timeout(300)
+    wide = browser.locator("figure:visible .plot").bounding_box()["width"]
+    assert browser.locator("figure:visible .main-svg").first.bounding_box()["width"] == pytest.approx(wide, abs=2)
 
 
 def test_text_in_captions_is_text(page):
@@ -69,7 +98,7 @@ def test_sliders_move_through_the_volume_by_keyboard(page):
     figure = plot(page, "Volume")
     sliders = figure.locator("xpath=..").locator("input[type=range]")
     assert sliders.count() == 3
-    read = "plot => JSON.stringify(Array.from(plot.calcdata[4][0].z))"
+    read = "plot => plot.data[2].source"
     before, label = figure.evaluate(read), sliders.nth(2).get_attribute("aria-valuetext")
     sliders.nth(2).focus()
     page.keyboard.press("ArrowRight")

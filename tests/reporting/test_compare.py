@@ -28,6 +28,11 @@ def test_seeds_of_one_configuration_are_summarised_and_others_are_not(root):
     assert found.tables()[-1].rows[0][-1] == "-0.15"
 
 
+def test_a_score_that_is_undefined_is_no_number(root):
+    found = comparison([make_run(root, "a", metrics={"test/auroc": 0.7, "test/miss_rate": float("nan")})])
+    assert list(found.groups[0].metrics) == ["test/auroc"]
+
+
 def test_the_newest_of_two_runs_with_equal_seed_counts_once(root):
     old = make_run(root, "old", started="2026-01-01T00:00:00+00:00", metrics={"test/auroc": 0.1})
     new = make_run(root, "new", started="2026-01-02T00:00:00+00:00", metrics={"test/auroc": 0.9})

@@ -59,7 +59,7 @@ function steer(event) {
   const move = { ArrowLeft: [-0.2, 1], ArrowRight: [0.2, 1], "+": [0, 0.5], "=": [0, 0.5], "-": [0, 2] }[event.key];
   if (!move && event.key !== "0") return;
   event.preventDefault();
-  const axes = Object.keys(plot._fullLayout).filter((key) => /^xaxis\d*$/.test(key) && plot._fullLayout[key].type === "linear");
+  const axes = Object.keys(plot._fullLayout).filter((key) => /^xaxis\d*$/.test(key) && ["linear", "log"].includes(plot._fullLayout[key].type));
   const change = {};
   for (const axis of axes) {
     if (!move) { change[axis + ".autorange"] = true; continue; }
@@ -73,6 +73,26 @@ root.dataset.theme = wanted.matches ? "dark" : "light";
 setTheme(root.dataset.theme);
 button.onclick = () => setTheme(root.dataset.theme === "dark" ? "light" : "dark");
 wanted.addEventListener("change", () => setTheme(wanted.matches ? "dark" : "light"));
+
+// Of the cases of a browser one is seen; without this script all are.
+for (const browser of document.querySelectorAll(".browser")) {
+  const list = browser.querySelector("select"), cases = browser.querySelectorAll("figure"), where = browser.querySelector(".where");
+  const [previous, next] = browser.querySelectorAll("button");
+  const show = (index) => {
+    list.selectedIndex = index;
+    cases.forEach((figure, k) => { figure.hidden = k !== index; });
+    where.textContent = `${index + 1} of ${cases.length}`;
+    previous.disabled = index === 0;
+    next.disabled = index === cases.length - 1;
+    const plot = cases[index].querySelector(".plot");
+    if (drawn.has(plot)) Plotly.Plots.resize(plot); // the window or the theme may have changed while it was hidden
+  };
+  list.onchange = () => show(list.selectedIndex);
+  previous.onclick = () => show(list.selectedIndex - 1);
+  next.onclick = () => show(list.selectedIndex + 1);
+  show(list.selectedIndex);
+  browser.querySelector(".cases").hidden = false;
+}
 
 // Each figure is drawn when it comes near the screen; those in closed parts when they are opened.
 const watcher = new IntersectionObserver((entries) => {
