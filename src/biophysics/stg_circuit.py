@@ -102,26 +102,31 @@ class Course:
 
 
 @dataclass
-class _State:
+class State:
+    """What a circuit is in, changed in place by :func:`integrate`."""
+
     voltage: Array
     calcium: Array
     gates: Array = field(repr=False)  # (channel, m and h)
     clamp: Array = field(repr=False)  # (clamped, s r m)
 
 
-def integrate(circuit: Circuit, injected_na: Array, step_ms: float = 0.1, substeps: int = 4) -> Course:
-    """Integrate from rest at -50 mV.
+def integrate(
+    circuit: Circuit, injected_na: Array, step_ms: float = 0.1, substeps: int = 4, state: State | None = None
+) -> Course:
+    """Integrate from rest at -50 mV, or go on from a state.
 
     Args:
         circuit: What to integrate.
         injected_na: Current into each clamped compartment, ``(time, clamped)``, nA, held during a step.
         step_ms: Input and output step.
         substeps: Integration steps in it; 0.025 ms resolves the sodium spike, 0.1 ms does not.
+        state: From :func:`start`; holds the last state afterwards.
 
     Returns:
         The course of the circuit, one row a row of ``injected_na``.
     """
-    state, rows = _start(circuit), _channel_rows(circuit)
+    state, rows = state or start(circuit), _channel_rows(circuit)
     table = [(i, name, g) for i, part in enumerate(circuit.compartments) for name, g in part.conductances_us.items()]
     channels = np.array([[CHANNELS[n].m.packed(), _h(n).packed()] for _, n, _ in table]).reshape(-1, 2, 10)
     membranes = np.array([[c.capacitance_nf, c.leak_us, c.leak_mv] for c in circuit.compartments])
@@ -141,7 +146,7 @@ def integrate(circuit: Circuit, injected_na: Array, step_ms: float = 0.1, subste
 
 def integrate_plain(circuit: Circuit, injected_na: Array, step_ms: float = 0.1, substeps: int = 4) -> Course:
     """The same as :func:`integrate` from the definitions of the gates, about a thousand times slower."""
-    state, course, dt_ms = _start(circuit), _empty(circuit, len(injected_na)), step_ms / substeps
+    state, course, dt_ms = start(circuit), _empty(circuit, len(injected_na)), step_ms / substeps
     for t, injected in enumerate(injected_na):
         course.voltage[t], course.calcium[t] = state.voltage, state.calcium
         for k, (site, _, clamp) in enumerate(circuit.clamped):
@@ -153,7 +158,7 @@ def integrate_plain(circuit: Circuit, injected_na: Array, step_ms: float = 0.1, 
     return course
 
 
-def _step_plain(circuit: Circuit, state: _State, injected: Array, dt_ms: float) -> None:
+def _step_plain(circuit: Circuit, state: State, injected: Array, dt_ms: float) -> None:
     v, old = state.voltage, state.voltage.copy()
     total, drive = np.zeros_like(v), np.zeros_like(v)  # Σ g and Σ g E + I
     calcium_current, row = np.zeros_like(v), 0
@@ -297,12 +302,13 @@ def _integrate(
                 voltage[i] = settled + (old[i] - settled) * math.exp(-dt_ms * total[i] / membranes[i, 0])
 
 
-def _start(circuit: Circuit) -> _State:
+def start(circuit: Circuit) -> State:
+    """The state of a circuit at -50 mV, without calcium in it."""
     names = [name for part in circuit.compartments for name in part.conductances_us]
     # Potassium channels that need calcium are closed at rest.
     gates = [[(not CHANNELS[n].needs_calcium) * CHANNELS[n].m.steady(-50.0), _h(n).steady(-50.0)] for n in names]
     n = len(circuit.compartments)
-    return _State(
+    return State(
         np.full(n, -50.0),
         np.full(n, CALCIUM_REST_UM),
         np.array(gates, float).reshape(-1, 2),

@@ -1,7 +1,15 @@
 """What the layers say to each other: one file for what all twins share, one for each kind of data."""
 
 from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
-from .circuit import CircuitBatch, CircuitRecording, DynamicsModel
+from .circuit import (
+    CircuitBatch,
+    CircuitRecording,
+    CircuitTruth,
+    DynamicsModel,
+    Intervention,
+    ReadableModel,
+    SynapseConstants,
+)
 from .clamp import ClampBatch, ClampRecording, EstimatedNeuron
 from .connectivity import ConnectivityBatch, StartedModel
 from .eeg import EEGBatch, Event, Recording
@@ -11,6 +19,7 @@ __all__ = [
     "KOOS",
     "CircuitBatch",
     "CircuitRecording",
+    "CircuitTruth",
     "ClampBatch",
     "ClampRecording",
     "ConnectivityBatch",
@@ -23,10 +32,13 @@ __all__ = [
     "Exam",
     "FilePredictor",
     "FittedModel",
+    "Intervention",
     "MRIBatch",
     "Predictions",
+    "ReadableModel",
     "Recording",
     "StartedModel",
+    "SynapseConstants",
     "Volume",
     "VolumeModel",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -80,8 +81,8 @@ class DynamicsModel(Protocol):
         ...
 
     @property
-    def transient(self) -> int:
-        """Samples after which an initial hidden state is forgotten."""
+    def trains_hidden(self) -> bool:
+        """Whether hidden states change with training, so that recordings must drive them anew."""
         ...
 
     def refer(self, voltage_mv: Tensor) -> None:
@@ -119,4 +120,75 @@ class DynamicsModel(Protocol):
 
     def penalty(self) -> Tensor:
         """Sum of squares that weight decay acts on."""
+        ...
+
+
+class SynapseConstants(NamedTuple):
+    """Of a synapse ``I = g s (V_post - E)`` with ``tau s' = 1 / (1 + exp(-(V_pre - half) / slope)) - s``.
+
+    Attributes:
+        conductance_us: ``g``.
+        half_mv: Presynaptic voltage at which ``s`` settles at one half.
+        slope_mv: Positive: depolarisation opens.
+        tau_ms: Time constant.
+    """
+
+    conductance_us: float
+    half_mv: float
+    slope_mv: float
+    tau_ms: float
+
+
+class Intervention(NamedTuple):
+    """What a circuit does when something is changed at a moment of a recording.
+
+    Attributes:
+        name: What is changed.
+        synapse_scale: Factor on all synaptic conductances.
+        current: Injected from the change on, ``(time, node)``, nA.
+        voltage: The circuit's answer, ``(time, node)``, mV.
+    """
+
+    name: str
+    synapse_scale: float
+    current: np.ndarray
+    voltage: np.ndarray
+
+
+class CircuitTruth(Protocol):
+    """What is known of a simulated circuit; ``datamodule.truth``."""
+
+    def synapses(self) -> Mapping[tuple[int, int], SynapseConstants]:
+        """Of every synapse, by ``(pre, post)``."""
+        ...
+
+    def conductance(self, neuron: int, voltages: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+        """``G(v, ω)`` of a neuron's membrane, capacitance and synapses left out, ``(voltage, frequency)``, µS.
+
+        Args:
+            neuron: Which.
+            voltages: mV.
+            frequencies: ``ω``, rad/ms.
+        """
+        ...
+
+    def interventions(self, trial: int, first: int, steps: int) -> list[Intervention]:
+        """What would have happened in ``steps`` steps after sample ``first`` of a trial, had things been changed."""
+        ...
+
+
+@runtime_checkable
+class ReadableModel(Protocol):
+    """A circuit model whose parts mean something, and can be changed: what :class:`CircuitTruth` is compared with."""
+
+    def synapses(self) -> Mapping[tuple[int, int], SynapseConstants]:
+        """Constants of every synapse that has some, by ``(pre, post)``."""
+        ...
+
+    def conductance(self, neuron: int, voltages: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
+        """As :meth:`CircuitTruth.conductance`."""
+        ...
+
+    def synapses_scaled(self, factor: float) -> AbstractContextManager[None]:
+        """While open, all synaptic currents are ``factor`` times what was learned."""
         ...

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 from torch.utils.data import DataLoader, Dataset
 
-from ..contracts import CircuitBatch, CircuitRecording, DataSpec
+from ..contracts import CircuitBatch, CircuitRecording, CircuitTruth, DataSpec
 from ..errors import ConfigError, DataError, MissingDataError
 from .base import BaseDataModule, digest
 from .formats.circuit_files import SUFFIXES, read_circuit
@@ -106,6 +106,11 @@ class CPGDataModule(BaseDataModule):
                 "rtxi_data_Trial3.mat, rtxi_data_Trial5.mat, … with V1, V2 (mV), I1, I2 (nA), Temp (synaptic currents)",
             )
         return [read_circuit(path, self.sampling_rate_hz, self.columns, self.voltage_scale) for path in paths]
+
+    @property
+    def truth(self) -> CircuitTruth | None:
+        """What is known of the circuit besides recordings; nothing of a living one."""
+        return None
 
     def setup(self, stage: str | None = None) -> None:
         """Read, filter and cut; once."""

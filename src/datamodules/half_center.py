@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..contracts import CircuitRecording
-from ..simulators.half_center import CLAMP, HalfCenterSimulator
+from ..contracts import CircuitRecording, CircuitTruth
+from ..simulators.half_center import CLAMP, HalfCenterSimulator, trial_seeds
+from ..simulators.half_center_truth import HalfCenterTruth
 from .cpg import CPGDataModule
 
 
@@ -49,3 +50,10 @@ class HalfCenterDataModule(CPGDataModule):
     def load(self) -> list[CircuitRecording]:
         """Simulate all trials; four seconds for each hundred."""
         return self.simulator.trials(self.n_trials, self.data_seed)
+
+    @property
+    def truth(self) -> CircuitTruth:
+        """What is known of the circuit, and what it would do if something were changed."""
+        samples = round(self.simulator.seconds * self.sampling_rate_hz)
+        cut = (samples - len(self.recordings[0].voltage)) // 2  # by the low-pass, at both ends
+        return HalfCenterTruth(self.simulator, tuple(trial_seeds(self.n_trials, self.data_seed)), cut)

@@ -6,18 +6,20 @@ GOBFRealization.jl): a cascade of all-pass sections over poles ``p_i = exp(-dt /
     x_i(t+1) = p_i x_i(t) + b_i u_i(t),    u_{i+1}(t) = b_i x_i(t) - p_i u_i(t),    u_1 = voltage
 
 which costs O(n) a step where the equivalent dense matrix costs O(n²). Diagonal bank:
-``x_i(t+1) = p_i x_i + (1 - p_i) u``.
+``x_i(t+1) = p_i x_i + (1 - p_i) u``. Sigmoid bank: the same with an own static nonlinearity before each filter.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from scipy.special import expit
 from torch import Tensor, nn
 
 from ..errors import ConfigError, did_you_mean
@@ -87,6 +89,21 @@ class FilterBank(nn.Module):
         """``(filter,)``."""
         return -self.dt_ms / torch.log1p(-self.leak.double())
 
+    def drive(self, signal: Tensor) -> Tensor:
+        """What the filters are fed with, ``(..., 1)`` or ``(..., filter)``: the signal ``(...)`` itself."""
+        return signal[..., None]
+
+    def slope(self, signal: Tensor) -> Tensor:
+        """Derivative of :meth:`drive`, of the same shape."""
+        return torch.ones_like(signal[..., None])
+
+    def steady(self, signal: Tensor) -> Tensor:
+        """States under a constant signal ``(...)``, ``(..., filter)``."""
+        return self.dc_gain * self.drive(signal)
+
+    def refer(self, reference_mv: float) -> None:
+        """Take signals as measured from ``reference_mv``; a linear bank does not care."""
+
     def matrices(self) -> tuple[Tensor, Tensor]:
         """``A - I``, ``(filter, filter)``, and ``B``, ``(filter,)``, of the equivalent dense realisation.
 
@@ -142,3 +159,66 @@ class FilterBank(nn.Module):
         """Samples after which less than 1 % of an initial state is left in the slowest filter."""
         slowest = float(self.leak.detach().double().min())
         return math.ceil(math.log(0.01) / math.log1p(-slowest))
+
+
+class SigmoidBank(FilterBank):
+    """First-order filters of sigmoids of the signal: the nonlinearity first, then the filter (Hammerstein).
+
+    ``x_i(t+1) = p_i x_i + (1 - p_i) σ((v - θ_i) / k_i)`` for every combination of threshold ``θ``, slope ``k`` and time
+    constant: what a dynamic clamp's synapse does with the presynaptic voltage, for many synapses at once.
+
+    Args:
+        thresholds_mv: Where a sigmoid is one half.
+        slopes_mv: Voltage over which it rises.
+        time_constants_ms: Of the filters.
+        dt_ms: Time step.
+    """
+
+    threshold: Tensor
+    steepness: Tensor
+    reference_mv: Tensor
+
+    def __init__(
+        self,
+        thresholds_mv: Sequence[float],
+        slopes_mv: Sequence[float],
+        time_constants_ms: Sequence[float],
+        dt_ms: float,
+    ):
+        # Filters of the same sigmoid stand side by side, so that a compiled loop computes it once for all of them.
+        grid = np.array(list(product(thresholds_mv, slopes_mv, time_constants_ms)), float).reshape(-1, 3)
+        super().__init__(grid[:, 2].tolist(), dt_ms, "diagonal")
+        if grid[:, 1].min() <= 0:
+            raise ConfigError(f"slopes {list(slopes_mv)} mV of a sigmoid bank: all lie above 0")
+        self.register_buffer("threshold", torch.tensor(grid[:, 0], dtype=self.logit.dtype))
+        self.register_buffer("steepness", torch.tensor(1 / grid[:, 1], dtype=self.logit.dtype))
+        self.register_buffer("reference_mv", torch.zeros((), dtype=self.logit.dtype))
+
+    @torch.no_grad()
+    def refer(self, reference_mv: float) -> None:
+        """Take signals as measured from ``reference_mv``: thresholds move along."""
+        self.threshold += self.reference_mv - reference_mv
+        self.reference_mv.fill_(reference_mv)
+
+    def drive(self, signal: Tensor) -> Tensor:
+        """The sigmoids, ``(..., filter)``."""
+        return torch.sigmoid((signal[..., None] - self.threshold) * self.steepness)
+
+    def slope(self, signal: Tensor) -> Tensor:
+        """As :meth:`FilterBank.slope`, ``(..., filter)``, 1/mV."""
+        opened = self.drive(signal)
+        return opened * (1 - opened) * self.steepness
+
+    @torch.no_grad()
+    def filter(self, signal: NDArray[np.floating], at: NDArray[np.integer]) -> NDArray[np.float32]:
+        """As :meth:`FilterBank.filter`."""
+        leak = torch.sigmoid(self.logit.double()).numpy()
+        states = np.empty((len(at), len(self)), np.float32)
+        signal, last, opened = np.asarray(signal, float), None, np.empty(0)
+        for i, (q, *sigmoid) in enumerate(zip(leak, self.threshold.tolist(), self.steepness.tolist(), strict=True)):
+            if sigmoid != last:
+                opened, last = expit((signal - sigmoid[0]) * sigmoid[1]), sigmoid
+            x, (end,) = lfilter([0.0, q], [1.0, q - 1.0], opened, zi=[opened[0]])
+            # The second run differs from the first by its start alone, which dies out as a power of the pole.
+            states[:, i] = x[at] + (end - x[0]) * (1 - q) ** np.asarray(at, float)
+        return states

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -12,14 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..contracts import SynapseConstants
 from ..errors import ConfigError, did_you_mean
-from .filters import INTRINSIC_MS, SYNAPTIC_MS, FilterBank
-from .rmm_currents import Current, Dense, MechanisticSynapse, inverse_softplus
+from .filters import INTRINSIC_MS, SYNAPTIC_MS, FilterBank, SigmoidBank
+from .rmm_currents import Current, Dense, HammersteinSynapse, MechanisticSynapse, inverse_softplus
+from .rmm_linear import membrane_admittance, synapse_constants
 from .rmm_rollout import compiled_rollout, plain_rollout
 
-SYNAPSES = ("lumped", "mechanistic")
-#: A neuron below this quantile of its training voltages is silent.
-SILENT_QUANTILE = 0.02
+SYNAPSES = ("lumped", "mechanistic", "hammerstein")
+#: Thresholds and slopes (mV) and time constants (ms) of a Hammerstein synapse's sigmoids: 84 combinations.
+HAMMERSTEIN = (range(-60, -29, 5), (1.5, 3.0, 6.0), (20.0, 50.0, 100.0, 200.0))
+#: Where synaptic conductances start with ``start: small``, µS.
+SMALL_US = 0.02
 BACKENDS = ("auto", "plain", "compiled")
 
 
@@ -44,29 +49,31 @@ class RMM(nn.Module):
         x_n(t+1) = A_int x_n + B_int (v_n - r_n),     y_nm(t+1) = A_syn y_nm + B_syn (v_m - r_m)
 
     ``r`` (0 in the paper) only shifts the filter states, to keep them small in float32: the mean training voltage.
-    Two neurons have 4,066 parameters with lumped synapses, 4,128 with mechanistic ones, and 114 states.
+    Two neurons have 4,066 parameters with lumped synapses, 4,128 with mechanistic ones, and 114 states. A Hammerstein
+    synapse replaces the linear filters ``y`` by :class:`~.filters.SigmoidBank` (ours): 3,256 parameters, 234 states.
 
     Args:
         n_nodes: Neurons.
         sampling_rate_hz: Of the data; the time step is its inverse.
-        synapse: ``lumped`` (a network of voltage and states) or ``mechanistic`` (conductance times driving force).
+        synapse: ``lumped`` (a network of voltage and states), ``mechanistic`` (conductance times driving force, filter
+            first, then nonlinearity) or ``hammerstein`` (the same, nonlinearity first, linear in its weights).
         wiring: ``[pre, post]`` pairs; ``None``: each neuron onto every other.
         intrinsic_ms: Time constants of the filters of a neuron's own voltage, ms.
         synaptic_ms: Time constants of the filters of a partner's voltage, ms.
         hidden: Hidden units of the intrinsic current.
         synaptic_hidden: Hidden units of a synapse; ``None``: the paper's, (10, 10, 10) lumped, (20,) mechanistic.
-        reversal_mv: Of a mechanistic synapse, mV; fixed.
+        reversal_mv: Of a mechanistic or Hammerstein synapse, mV; fixed.
         normalisation: ``minmax`` (the paper's) or ``whiten``, which trains about 35 times faster.
         whitening_floor: Added to the variance of each principal component (z-scored inputs). What foretells a spike is
             in components of little variance: with 1e-4, training on noisy recordings stalls.
         start: ``paper``, or ``small``: leak 0.02, inverse capacitance 1 and small weights, so that an untrained model
-            is a slow leaky membrane.
+            is a slow leaky membrane; conductances of synapses 0.02 µS instead of 1.
         trainable_filters: Whether the filters' poles are learned.
         backend: Of :meth:`rollout`: ``plain`` torch, ``compiled``, or ``auto``: the compiled one on a CPU.
     """
 
     reference_mv: Tensor
-    silent_mv: Tensor
+    range_mv: Tensor
 
     def __init__(
         self,
@@ -104,7 +111,7 @@ class RMM(nn.Module):
         self.leak = nn.Parameter(inverse_softplus(leak))
         self.leak_bias = nn.Parameter(torch.zeros(n_nodes))
         self.register_buffer("reference_mv", torch.zeros(n_nodes))
-        self.register_buffer("silent_mv", torch.zeros(n_nodes))
+        self.register_buffer("range_mv", torch.zeros(2, n_nodes))
 
         def network(n_in: int, units: Sequence[int]) -> list[Dense]:
             sizes = [n_in, *units]
@@ -123,10 +130,16 @@ class RMM(nn.Module):
                 units = (10, 10, 10) if synaptic_hidden is None else synaptic_hidden
                 currents.append(Current(pre, post, bank(synaptic_ms), network(n_in + 1, units), True))
                 continue
+            us = 1.0 if start == "paper" else SMALL_US
+            if synapse == "hammerstein":
+                sigmoids = SigmoidBank(*HAMMERSTEIN, self.dt_ms)
+                readout = [Dense(len(sigmoids), 1, "identity", bias=False, positive=True)]
+                currents.append(HammersteinSynapse(pre, post, sigmoids, readout, reversal_mv, us))
+                continue
             sizes = [n_in, *((20,) if synaptic_hidden is None else synaptic_hidden)]
             dense = [Dense(a, b, "sigmoid", positive=True) for a, b in pairwise(sizes)]
             dense.append(Dense(sizes[-1], 1, "identity", bias=False, positive=True))
-            currents.append(MechanisticSynapse(pre, post, bank(synaptic_ms, "diagonal"), dense, reversal_mv))
+            currents.append(MechanisticSynapse(pre, post, bank(synaptic_ms, "diagonal"), dense, reversal_mv, us))
         self.currents = nn.ModuleList(currents)
 
     def _wires(self, wiring: Sequence[Sequence[int]] | None) -> list[tuple[int, int]]:
@@ -172,12 +185,7 @@ class RMM(nn.Module):
 
     @staticmethod
     def _bank_key(current: Current) -> tuple:
-        return (current.driver, current.bank.kind, *current.bank.logit.tolist())
-
-    @property
-    def transient(self) -> int:
-        """Samples to drop from the start of a recording: 1 % of the slowest filter's initial state is left."""
-        return max(current.bank.transient for current in self.terms)
+        return (current.driver, type(current.bank), current.bank.kind, *current.bank.logit.tolist())
 
     @torch.no_grad()
     def refer(self, voltage_mv: Tensor) -> None:
@@ -194,7 +202,7 @@ class RMM(nn.Module):
             voltage: ``(sample, node)``, mV.
             hidden: ``(sample, hidden)``, from :meth:`warm_up`.
         """
-        self.silent_mv.copy_(torch.quantile(voltage[:: max(1, len(voltage) // 10_000)], SILENT_QUANTILE, dim=0))
+        self.range_mv.copy_(torch.stack([voltage.min(dim=0).values, voltage.max(dim=0).values]))
         for current, states in zip(self.terms, hidden.split(self.hidden_sizes, dim=1), strict=True):
             if not isinstance(current, MechanisticSynapse):
                 inputs = torch.cat([voltage[:, current.target, None], states], dim=1)
@@ -253,21 +261,37 @@ class RMM(nn.Module):
             *(compiled_rollout if fast else plain_rollout)(self, voltage, hidden, injected, teacher, forcing)
         )
 
-    def silent_synaptic(self, voltage: Tensor) -> Tensor:
-        """Current of each synapse, ``(synapse, batch)``, nA, while its partner rests at its lowest training voltages.
+    @contextmanager
+    def synapses_scaled(self, factor: float) -> Iterator[None]:
+        """While open, all synaptic currents are ``factor`` times what was learned: 0 uncouples the circuit."""
+        synapses = [current for current in self.terms if current.driver != current.target]
+        for current in synapses:
+            current.factor = factor
+        try:
+            yield
+        finally:
+            for current in synapses:
+                current.factor = 1.0
 
-        A lumped synapse and the intrinsic current of its target can exchange a constant without any change of the
-        voltages. Asking that nothing flows while the partner is silent takes that freedom away.
+    @property
+    def trains_hidden(self) -> bool:
+        """Whether the filters change in training."""
+        return any(current.bank.logit.requires_grad for current in self.terms)
+
+    def synapses(self) -> dict[tuple[int, int], SynapseConstants]:
+        """Constants of synapses with a driving force, read off their steady state, by ``(pre, post)``."""
+        synapses = [c for c in self.terms if isinstance(c, MechanisticSynapse)]
+        return {(c.driver, c.target): synapse_constants(self, c) for c in synapses}
+
+    def conductance(self, neuron: int, voltages: NDArray, frequencies: NDArray) -> NDArray[np.float64]:
+        """``G(v, ω)`` of a neuron's leak and intrinsic current, ``(voltage, frequency)``, µS.
 
         Args:
-            voltage: Of the targets, ``(batch, node)``, mV.
+            neuron: Which.
+            voltages: At which it is clamped, mV.
+            frequencies: ``ω``, rad/ms.
         """
-        found = []
-        for current in self.terms:
-            if current.driver != current.target:
-                rest = current.bank.dc_gain * (self.silent_mv[current.driver] - self.reference_mv[current.driver])
-                found.append(current(voltage[:, current.target], rest.expand(len(voltage), -1)))
-        return torch.stack(found) if found else voltage.new_zeros(1, len(voltage))
+        return membrane_admittance(self, neuron, voltages, frequencies).real
 
     def penalty(self) -> Tensor:
         """What weight decay acts on: squares of all weights, leaks and conductances; no biases."""

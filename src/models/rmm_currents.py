@@ -101,6 +101,8 @@ class Current(nn.Module):
         n = len(bank) + sees_voltage
         self.register_buffer("centre", torch.zeros(n))
         self.register_buffer("transform", torch.eye(n))
+        #: Multiplies the current: an intervention on a trained model, no part of it.
+        self.factor = 1.0
 
     @property
     def chain(self) -> list[Dense]:
@@ -113,7 +115,10 @@ class Current(nn.Module):
         weight = first.weight @ self.transform
         shift = -(weight @ self.centre)
         bias = shift if first.bias is None else first.bias + shift
-        return [Layer(weight, bias, first.activation), *rest]
+        layers = [Layer(weight, bias, first.activation), *rest]
+        last = layers[-1]
+        scaled = last.bias if last.bias is None else last.bias * self.factor
+        return [*layers[:-1], last._replace(weight=last.weight * self.factor, bias=scaled)]
 
     def forward(self, voltage: Tensor, states: Tensor) -> Tensor:
         """The current, ``(batch,)``, nA.
@@ -128,7 +133,8 @@ class Current(nn.Module):
             layer = part.layer()
             x = F.linear(x, layer.weight, layer.bias)
             x = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "identity": lambda y: y}[layer.activation](x)
-        return x[:, 0] if self.reversal_mv is None else x[:, 0] * (voltage - self.reversal_mv)
+        x = x[:, 0] * self.factor
+        return x if self.reversal_mv is None else x * (voltage - self.reversal_mv)
 
     def penalty(self) -> Tensor:
         """Sum of the squares of all weights, biases left out."""
@@ -161,7 +167,7 @@ class MechanisticSynapse(Current):
     """``I = g s(y) (V - E)``: the presynaptic voltage through parallel filters and a monotone network (521 parameters).
 
     The inputs are normalised by :data:`SYNAPSE_RANGE_MV`, not by data, and all weights are positive, so depolarising
-    the partner can only open the synapse.
+    the partner can only open the synapse. ``conductance_us`` is where its maximal conductance starts: 1 is the paper's.
     """
 
     def __init__(
@@ -171,9 +177,10 @@ class MechanisticSynapse(Current):
         bank: FilterBank,
         dense: Sequence[Dense],
         reversal_mv: float,
+        conductance_us: float = 1.0,
     ):
         super().__init__(driver, target, bank, dense, False, reversal_mv)
-        self.conductance = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))
+        self.conductance = nn.Parameter(torch.tensor(math.log(math.expm1(conductance_us))))
         with torch.no_grad():
             last = self.chain[-1]
             weight = F.softplus(last.weight)
@@ -196,6 +203,19 @@ class MechanisticSynapse(Current):
     def forward(self, voltage: Tensor, states: Tensor) -> Tensor:
         """As :meth:`Current.forward`."""
         return super().forward(voltage, states) * F.softplus(self.conductance)
+
+
+class HammersteinSynapse(MechanisticSynapse):
+    """``I = g Σ_j w_j y_j (V - E)``, ``w >= 0``: filters of sigmoids of the presynaptic voltage (85 parameters).
+
+    The nonlinearity comes first, then the filter, as in the synapse of a dynamic clamp; the paper's mechanistic synapse
+    filters first. Linear in its weights, so teacher forcing has no bad minima for it.
+    """
+
+    @torch.no_grad()
+    def refer(self, reference_mv: float) -> None:
+        """Move the sigmoids for a voltage measured from ``reference_mv``; they need no further normalisation."""
+        self.bank.refer(reference_mv)
 
 
 def inverse_softplus(x: Tensor) -> Tensor:

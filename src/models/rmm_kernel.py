@@ -6,9 +6,10 @@ state every :data:`STRIDE` steps and recomputes what lies between. One step, for
 
     ṽ = γ v̄ + (1 - γ) v,   v_n⁺ = ṽ_n + dt c_n (I_n - g_n ṽ_n - b_n - Σ currents),   x⁺ = A x + B (ṽ_driver - reference)
 
-Layout: ``theta`` holds, one after the other: c, g, b of every neuron; the leaks and the input gains of every bank;
-weights (row-major) and bias of every layer. States are rows ``(state, shot)``; before the rows of each current's
-filters stands one row for the voltage of its target, so that the inputs of its network are contiguous. In the tables:
+Layout: ``theta`` holds, one after the other: c, g, b of every neuron; the leaks and the input gains of every bank, of a
+sigmoid bank also its thresholds and inverse slopes (these get no gradient); weights (row-major) and bias of every
+layer. States are rows ``(state, shot)``; before the rows of each current's filters stands one row for the voltage of
+its target, so that the inputs of its network are contiguous. In the tables:
 
 - ``blocks``, a row a current: kind of bank, driver, target, filters, first row, first input row, offset of the leaks,
   offset of the gains, first layer, layers, whether the output multiplies a driving force.
@@ -19,43 +20,19 @@ filters stands one row for the voltage of its target, so that the inputs of its 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba
 import numpy as np
-from numba.extending import overload
+
+from ..biophysics.fast_math import tanh
 
 #: Shots a group, and steps between kept states.
 LANES, STRIDE = 64, 32
 IDENTITY, TANH, SIGMOID = 0, 1, 2
-ORTHONORMAL, DIAGONAL = 0, 1
+ORTHONORMAL, DIAGONAL, SIGMOIDS = 0, 1, 2
 
 _COMPILE: dict[str, Any] = {"cache": True, "fastmath": {"contract", "arcp", "nsz", "reassoc"}, "error_model": "numpy"}
-
-
-def _tanh(x):
-    """Hyperbolic tangent; in float32 a rational function (Eigen's) that vectorises, exact to 4 ulp."""
-    return math.tanh(x)
-
-
-@overload(_tanh)
-def _typed_tanh(x):
-    if x != numba.float32:
-        return lambda x: math.tanh(x)
-    f = np.float32
-    a = tuple(map(f, (4.89352455891786e-03, 6.37261928875436e-04, 1.48572235717979e-05, 5.12229709037114e-08)))
-    a += tuple(map(f, (-8.60467152213735e-11, 2.00018790482477e-13, -2.76076847742355e-16)))
-    b = tuple(map(f, (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)))
-    limit = f(7.90531110763549805)
-
-    def rational(x):
-        x = min(max(x, -limit), limit)
-        s = x * x
-        p = a[0] + s * (a[1] + s * (a[2] + s * (a[3] + s * (a[4] + s * (a[5] + s * a[6])))))
-        return x * p / (b[0] + s * (b[1] + s * (b[2] + s * b[3])))
-
-    return rational
 
 
 @numba.njit(**_COMPILE)
@@ -64,10 +41,10 @@ def _activate(rows, kind):
     flat = rows.reshape(-1)
     if kind == TANH:
         for i in range(flat.size):
-            flat[i] = _tanh(flat[i])
+            flat[i] = tanh(flat[i])
     elif kind == SIGMOID:
         for i in range(flat.size):
-            flat[i] = half + half * _tanh(half * flat[i])
+            flat[i] = half + half * tanh(half * flat[i])
 
 
 @numba.njit(**_COMPILE)
@@ -124,9 +101,25 @@ def _advance(theta, blocks, reference, dt, v, x, total, injected, out, u):
                     old, into = state[i], u[i]
                     state[i] = old - q * old + b * into
                     u[i] = b * old - into + q * into
-            else:
+            elif blocks[k, 0] == DIAGONAL:
                 for i in range(u.size):
                     state[i] += b * u[i] - q * state[i]
+            else:
+                _open(theta, blocks, k, f, driver, shift, u)
+                for i in range(u.size):
+                    state[i] += b * u[i] - q * state[i]
+
+
+@numba.njit(**_COMPILE)
+def _open(theta, blocks, k, f, driver, shift, u):
+    """Sigmoid ``f`` of block ``k`` into ``u``, unless the filter before has the same one."""
+    at = blocks[k, 7] + blocks[k, 3] + f
+    threshold, steepness = theta[at], theta[at + blocks[k, 3]]
+    if f > 0 and threshold == theta[at - 1] and steepness == theta[at + blocks[k, 3] - 1]:
+        return
+    half = u.dtype.type(0.5)
+    for i in range(u.size):
+        u[i] = half + half * tanh(half * (driver[i] - shift - threshold) * steepness)
 
 
 @numba.njit(**_COMPILE)
@@ -289,9 +282,9 @@ def backward(
 @numba.njit(**_COMPILE)
 def _filters_back(theta, blocks, reference, v, x, grad_x, grad_v, grad_theta, u, mu, poles):
     """From the gradient of the states after a step to that before it, in place; adds to voltages, leaks and gains."""
-    width, zero, one = u.size, theta.dtype.type(0), theta.dtype.type(1)
+    width, zero, one, half = u.size, theta.dtype.type(0), theta.dtype.type(1), theta.dtype.type(0.5)
     for k in range(blocks.shape[0]):
-        row, n, diagonal = blocks[k, 4] + 1, blocks[k, 3], blocks[k, 0] == DIAGONAL
+        row, n, diagonal = blocks[k, 4] + 1, blocks[k, 3], blocks[k, 0] != ORTHONORMAL
         driver, into, shift = v[blocks[k, 1]], grad_v[blocks[k, 1]], reference[blocks[k, 1]]
         for i in range(width):
             u[i] = driver[i] - shift
@@ -312,7 +305,16 @@ def _filters_back(theta, blocks, reference, v, x, grad_x, grad_v, grad_theta, u,
                     to_b += lam[i] * u[i] + mu[i] * state[i]
                 grad_theta[blocks[k, 6] + f] += to_q
                 grad_theta[blocks[k, 7] + f] += to_b
-            if diagonal:
+            if blocks[k, 0] == SIGMOIDS:
+                at = blocks[k, 7] + n + f
+                threshold, steepness = theta[at], theta[at + n]
+                if f == n - 1 or threshold != theta[at + 1] or steepness != theta[at + n + 1]:
+                    for i in range(width):
+                        u[i] = half + half * tanh(half * (driver[i] - shift - threshold) * steepness)
+                for i in range(width):
+                    into[i] += b * lam[i] * u[i] * (one - u[i]) * steepness
+                    lam[i] -= q * lam[i]
+            elif diagonal:
                 for i in range(width):
                     into[i] += b * lam[i]
                     lam[i] -= q * lam[i]

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch.nn import functional as F
 
+from ..contracts import SynapseConstants
+
 if TYPE_CHECKING:
     from .filters import FilterBank
     from .rmm import RMM
-    from .rmm_currents import Current
+    from .rmm_currents import Current, MechanisticSynapse
 
 Array = NDArray[np.float64]
 
@@ -68,12 +70,13 @@ def admittance(
     """
     own = current.driver == current.target
     v = torch.as_tensor(np.asarray(voltages, np.float32))
-    states = (current.bank.dc_gain * (v[:, None] - model.reference_mv[current.driver])).detach().requires_grad_()
+    centred = v - model.reference_mv[current.driver]
+    states = current.bank.steady(centred).detach().requires_grad_()
     held = model.reference_mv[current.target] if postsynaptic_mv is None else torch.tensor(postsynaptic_mv)
     target = (v if own else torch.full_like(v, float(held))).clone().requires_grad_()
     by_v, by_x = torch.autograd.grad(current(target, states).sum(), (target, states), allow_unused=True)
     response = frequency_response(current.bank, frequencies)
-    found = by_x.double().numpy() @ response.T
+    found = (by_x * current.bank.slope(centred)).double().numpy() @ response.T
     return found + by_v.double().numpy()[:, None] if own and by_v is not None else found
 
 
@@ -84,12 +87,36 @@ def membrane_admittance(model: RMM, neuron: int, voltages: Array, frequencies: A
     return leak + admittance(model, own, voltages, frequencies)
 
 
+def synapse_constants(model: RMM, synapse: MechanisticSynapse) -> SynapseConstants:
+    """What a synapse with a driving force amounts to over the partner's training voltages.
+
+    Its steady conductance at the most depolarised of them is ``g``; ``half`` is where it first reaches half of that,
+    ``slope`` comes from the tangent there (``g / 4 slope``), and ``tau`` is the delay of the answer to slow changes
+    around it. A synapse that hardly opens gives NaN.
+    """
+    low, high = model.range_mv[:, synapse.driver].tolist()
+    voltages = np.linspace(low, high, 1001)
+    v = torch.as_tensor(voltages.astype(np.float32))
+    states = synapse.bank.steady(v - model.reference_mv[synapse.driver])
+    driving = 100.0  # mV above the reversal; it cancels
+    held = float(synapse.reversal_mv or 0.0) + driving
+    with torch.no_grad():
+        opened = synapse(torch.full_like(v, held), states).double().numpy() / driving
+    g = float(opened[-1])
+    if g <= 0 or opened[0] > g / 2:
+        return SynapseConstants(g, *3 * [float("nan")])
+    half = float(np.interp(g / 2, opened, voltages))
+    slow = np.array([1e-5])
+    answer = admittance(model, synapse, np.array([half]), slow, held)[0, 0] / driving
+    return SynapseConstants(g, half, g / (4 * answer.real), float(-answer.imag / answer.real / slow[0]))
+
+
 def holding_current(model: RMM, neuron: int, voltages: Array) -> Array:
     """Injected current that holds a neuron without synapses at each voltage, nA."""
     (own,) = (c for c in model.terms if c.driver == c.target == neuron)
     v = torch.as_tensor(np.asarray(voltages, np.float32))
     with torch.no_grad():
-        states = own.bank.dc_gain * (v[:, None] - model.reference_mv[neuron])
+        states = own.bank.steady(v - model.reference_mv[neuron])
         total = own(v, states) + F.softplus(model.leak[neuron]) * v + model.leak_bias[neuron]
     return total.double().numpy()
 
@@ -98,7 +125,7 @@ def jacobian(model: RMM, neuron: int, voltage: float) -> Array:
     """Of one step of a neuron without synapses at its rest at ``voltage``, ``(1 + filters, 1 + filters)``."""
     (own,) = (c for c in model.terms if c.driver == c.target == neuron)
     v = torch.tensor([voltage], dtype=torch.float32, requires_grad=True)
-    states = (own.bank.dc_gain * (v.detach()[:, None] - model.reference_mv[neuron])).detach().requires_grad_()
+    states = own.bank.steady(v.detach() - model.reference_mv[neuron]).detach().requires_grad_()
     by_v, by_x = (g.double().numpy() for g in torch.autograd.grad(own(v, states).sum(), (v, states)))
     pull = model.dt_ms * float(F.softplus(model.inverse_capacitance[neuron]).detach())
     change, into = (part.detach().double().numpy() for part in own.bank.matrices())

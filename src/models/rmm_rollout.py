@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import rmm_kernel as kernel
+from .filters import SigmoidBank
 
 if TYPE_CHECKING:
     from .rmm import RMM
@@ -32,7 +33,7 @@ def plain_rollout(
         parts = hidden.split(model.hidden_sizes, dim=1)
         banks = zip(model.terms, matrices, parts, strict=True)
         centred = voltage - model.reference_mv
-        hidden = torch.cat([x + x @ a.T + centred[:, c.driver, None] * b for c, (a, b), x in banks], dim=1)
+        hidden = torch.cat([x + x @ a.T + c.bank.drive(centred[:, c.driver]) * b for c, (a, b), x in banks], dim=1)
         voltage = voltage + change
         voltages.append(voltage)
     return torch.stack(voltages, dim=1), hidden
@@ -61,16 +62,18 @@ def pack(model: RMM) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray, int]:
     for current in model.terms:
         bank, network = current.bank, current.layers()
         n = len(bank)
-        parts += [bank.leak, bank.gain]
+        sigmoids = [bank.threshold, bank.steepness] if isinstance(bank, SigmoidBank) else []
+        parts += [bank.leak, bank.gain, *sigmoids]
         first_input = row if current.sees_voltage else row + 1
         blocks.append(
             [
-                *(_BANKS[bank.kind], current.driver, current.target, n, row, first_input, offset, offset + n),
+                *(kernel.SIGMOIDS if sigmoids else _BANKS[bank.kind], current.driver, current.target, n),
+                *(row, first_input, offset, offset + n),
                 *(len(layers), len(network), int(current.reversal_mv is not None)),
             ]
         )
         reversals.append(current.reversal_mv or 0.0)
-        offset, row = offset + 2 * n, row + n + 1
+        offset, row = offset + (2 + len(sigmoids)) * n, row + n + 1
         for weight, bias, activation in network:
             n_out, n_in = weight.shape
             parts.append(weight.reshape(-1))

@@ -102,12 +102,10 @@ class HalfCenterSimulator:
             Noisy voltages (unfiltered), injected currents, true synaptic currents; ``hidden`` holds ``voltage``
             (without noise), ``axon`` (mV), ``calcium`` (µM), ``h`` (nA), ``gate`` (of the synapse), each ``(time, 2)``.
         """
-        rng_input, rng_noise = (np.random.default_rng(part) for part in _children(seed, 2))
-        step_ms = 1e3 / self.sampling_rate_hz
-        n_burn, n = (round(s * self.sampling_rate_hz) for s in (self.burn_in_s, self.seconds))
-        injected = ornstein_uhlenbeck(rng_input, n_burn + n, 2, self.input_sd_na, self.input_tau_ms, step_ms)
-        course = integrate(self.circuit, injected, step_ms, self.substeps)
-        kept = slice(n_burn, None)
+        rng_noise = np.random.default_rng(_children(seed, 2)[1])
+        injected = self.injected(seed)
+        course = integrate(self.circuit, injected, 1e3 / self.sampling_rate_hz, self.substeps)
+        kept = slice(round(self.burn_in_s * self.sampling_rate_hz), None)
         soma = course.voltage[kept, :2]
         return CircuitRecording(
             name=name,
@@ -121,14 +119,25 @@ class HalfCenterSimulator:
             },
         )
 
+    def injected(self, seed: np.random.SeedSequence | int) -> Array:
+        """Currents of a trial, its burn-in first, ``(time, 2)``, nA."""
+        rng = np.random.default_rng(_children(seed, 2)[0])
+        n_burn, n = (round(s * self.sampling_rate_hz) for s in (self.burn_in_s, self.seconds))
+        step_ms = 1e3 / self.sampling_rate_hz
+        return ornstein_uhlenbeck(rng, n_burn + n, 2, self.input_sd_na, self.input_tau_ms, step_ms)
+
     def trials(self, n: int, data_seed: int = 0) -> list[CircuitRecording]:
         """``n`` trials; the first ones stay the same when more are asked for."""
-        seeds = np.random.SeedSequence(data_seed).spawn(n)
-        return [self.record(seed, f"trial-{i}") for i, seed in enumerate(seeds, start=1)]
+        return [self.record(seed, f"trial-{i}") for i, seed in enumerate(trial_seeds(n, data_seed), start=1)]
 
     def variant(self, **changes: object) -> HalfCenterSimulator:
         """The same preparation with some settings changed, for counterfactuals."""
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def trial_seeds(n: int, data_seed: int) -> list[np.random.SeedSequence]:
+    """Seeds of the trials of a data set."""
+    return np.random.SeedSequence(data_seed).spawn(n)
 
 
 def ornstein_uhlenbeck(

@@ -9,15 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..contracts import CircuitBatch, DynamicsModel, Predictions
+from ..contracts import CircuitBatch, CircuitRecording, CircuitTruth, DynamicsModel, Predictions, ReadableModel
 from ..errors import ConfigError
 from ..metrics.bursts import rhythm_errors, spike_coincidence, valid_time
 from ..metrics.circuit_scores import angular_separation, current_scores, spectral_distance, state_space_divergence
 from .base import BaseTask
+from .circuit_truth import (
+    AfterChange,
+    ConductanceMap,
+    after_changes,
+    change_scores,
+    conductance_maps,
+    conductance_scores,
+    synapse_scores,
+)
 from .forcing import GeneralisedTeacherForcing, MultipleShooting, Shots, ShotStates, TeacherForcing
 
 #: Steps between two samples of a current that is read out along a run.
 READOUT_STEPS = 50
+#: How long and how deep a partner has to rest to count as silent: seconds, and share of the recording.
+SILENT_S, SILENT_SHARE = 0.3, 0.1
 #: Parts of a free run, s, that are also scored alone: bursting circuits forget where they came from, so that even the
 #: circuit itself does not repeat a long run under input that is a little wrong.
 HORIZONS_S = (5, 10)
@@ -35,8 +46,9 @@ class Circuit(BaseTask):
         teacher_epochs: Epochs of teacher forcing before the strategy takes over. Shooting from an untrained model,
             as the paper does (0), takes many times longer.
         weight_penalty: On the squares of weights and conductances; the paper's is 5e-8.
-        silence_weight: On the mean square of synaptic currents (nA²) while their partners are silent, for models that
-            say what they are (``silent_synaptic``). 0, the paper's, leaves the offset of a lumped synapse undetermined.
+        silence_weight: On the mean square of a neuron's synaptic current (nA²) at samples at which all its partners
+            have been silent, see :func:`silent`. 0, the paper's, leaves the offset of a lumped synapse undetermined.
+        counterfactual_s: Length of the test runs after an intervention, s, where the circuit is a simulation; 0: none.
         max_inputs: Training samples from which the model learns the range of its inputs.
         **arguments: See :class:`BaseTask`.
     """
@@ -54,6 +66,7 @@ class Circuit(BaseTask):
         teacher_epochs: int = 0,
         weight_penalty: float = 5e-8,
         silence_weight: float = 0.0,
+        counterfactual_s: float = 25.0,
         max_inputs: int = 100_000,
         **arguments: Any,
     ):
@@ -62,14 +75,11 @@ class Circuit(BaseTask):
             raise ConfigError(f"task: {type(model).__name__} is no circuit model (DynamicsModel); choose model=rmm")
         self.strategy = strategy or TeacherForcing()
         self.teacher_epochs, self.weight_penalty, self.max_inputs = teacher_epochs, weight_penalty, max_inputs
-        if silence_weight and not hasattr(model, "silent_synaptic"):
-            raise ConfigError(
-                f"task.silence_weight={silence_weight:g}: {type(model).__name__} has no synapses to silence"
-            )
-        self.silence_weight = silence_weight
+        self.silence_weight, self.counterfactual_s = silence_weight, counterfactual_s
         self.register_buffer("fitted", torch.tensor(False))
         self.states: ShotStates | None = None
-        self._hidden: dict[int, Tensor] = {}
+        self.conductances: list[ConductanceMap] = []
+        self.changes: list[AfterChange] = []
         self._position = self._following = torch.empty(0, dtype=torch.int64)
 
     @property
@@ -102,6 +112,11 @@ class Circuit(BaseTask):
             here = needed[trial[needed] == k]
             hidden[here] = self.dynamics.warm_up(data.recordings[k].voltage, first[here])
         self._table = hidden
+        self._silent = torch.zeros(len(data.stretches), data.recordings[0].n_nodes)
+        for k in np.unique(trial[needed]) if self.silence_weight else ():
+            here = needed[trial[needed] == k]
+            recording = data.recordings[k]
+            self._silent[here] = torch.from_numpy(silent(recording.voltage, recording.sampling_rate_hz, first[here]))
         if not bool(self.fitted):
             some = train[:: max(1, len(train) // self.max_inputs)]
             voltage = np.concatenate([data.recordings[trial[r]].voltage[first[r]][None] for r in some])
@@ -148,8 +163,8 @@ class Circuit(BaseTask):
             loss = self._active.loss(self.dynamics, batch, self._shots(batch))
             loss = loss + self.weight_penalty * self.dynamics.penalty()
             if self.silence_weight:
-                silent = cast(Any, self.model).silent_synaptic(batch.voltage[:, 0])
-                loss = loss + self.silence_weight * silent.square().mean()
+                leaking = self._synaptic(batch.voltage[:, 0], self._table[batch.window]) * self._silent[batch.window]
+                loss = loss + self.silence_weight * leaking.square().mean()
             self.log("train/loss", loss, batch_size=n, on_epoch=True, on_step=False)
             self.log("train/forcing", self._active.forcing, batch_size=n, on_epoch=True, on_step=False)
             return loss
@@ -192,13 +207,42 @@ class Circuit(BaseTask):
             "synaptic_forced": forced,
         }
 
+    def on_test_epoch_end(self) -> None:
+        """Hold the model to what is known of a simulated circuit."""
+        super().on_test_epoch_end()
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        truth: CircuitTruth | None = getattr(data, "truth", None)
+        if truth is None:
+            return
+        row = int(data.split(data.fold)["test"][0])
+        trial, first, _ = data.stretches[row].tolist()
+        recording: CircuitRecording = data.recordings[trial]
+        rate = recording.sampling_rate_hz
+        scores: dict[str, float] = {}
+        if isinstance(self.model, ReadableModel):
+            with torch.inference_mode(False), torch.enable_grad():  # linearising takes derivatives
+                self.conductances = conductance_maps(self.model, truth, recording.voltage[first:])
+                scores |= conductance_scores(self.conductances) | synapse_scores(self.model, truth)
+        steps = min(round(self.counterfactual_s * rate), len(recording.voltage) - first)
+        if steps:
+            start = torch.from_numpy(recording.voltage[first].astype(np.float32))
+            self.changes = after_changes(self.dynamics, truth, trial, first, steps, start, self._table[row])
+            scores |= change_scores(self.changes, rate)
+        for name, value in scores.items():
+            if np.isfinite(value):
+                self.log(f"test/{name}", value)
+
+    def _synaptic(self, voltage: Tensor, hidden: Tensor) -> Tensor:
+        """Synaptic current of each neuron, nA; NaN from a model that knows none."""
+        return self.dynamics.current(voltage, hidden).get("synaptic", torch.full_like(voltage, torch.nan))
+
     def _read_out(self, voltage: Tensor, hidden: Tensor, batch: CircuitBatch, forcing: float) -> tuple[Tensor, Tensor]:
         """A run, and the synaptic current at every :data:`READOUT_STEPS`-th step of it."""
         runs, currents = [], []
         for first in range(0, batch.current.shape[1] - READOUT_STEPS + 1, READOUT_STEPS):
             here = slice(first, first + READOUT_STEPS)
             at = batch.voltage[:, first] if forcing else voltage
-            currents.append(self.dynamics.current(at, hidden)["synaptic"])
+            currents.append(self._synaptic(at, hidden))
             run, hidden = self.dynamics.rollout(at, hidden, batch.current[:, here], batch.voltage[:, here], forcing)
             voltage = run[:, -1]
             runs.append(run)
@@ -234,16 +278,41 @@ class Circuit(BaseTask):
         return {name: float(np.mean(kept)) for name, values in collected.items() if (kept := finite(values)).size}
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
-        """The first test segment: recorded and free-running voltages, true and predicted synaptic currents."""
-        from .circuit_figures import draw_free_run
+        """The first test segment, voltages and synaptic currents; of a simulation, conductances and interventions."""
+        from .circuit_figures import draw_changes, draw_conductances, draw_free_run
 
-        return [draw_free_run(folder / "voltage.png", self.predictions)] if self.predictions else []
+        drawn = [draw_free_run(folder / "voltage.png", self.predictions)] if self.predictions else []
+        if self.conductances:
+            drawn.append(draw_conductances(folder / "conductance.png", self.conductances))
+        if self.changes:
+            drawn.append(draw_changes(folder / "interventions.png", self.changes, self.dynamics.dt_ms))
+        return drawn
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
         """The same, to zoom into."""
         from .circuit_plots import free_run_plot
 
         return {"voltage": free_run_plot(self.predictions)} if self.predictions else {}
+
+
+def silent(voltage: np.ndarray, sampling_rate_hz: float, at: np.ndarray) -> np.ndarray:
+    """1 for neurons all of whose partners have been silent, ``(len(at), node)``, else 0.
+
+    A neuron has been silent if its voltage, averaged over the last :data:`SILENT_S`, is in the lowest
+    :data:`SILENT_SHARE` of such averages in the recording.
+
+    Args:
+        voltage: ``(time, node)``, mV.
+        sampling_rate_hz: Samples per second.
+        at: Samples.
+    """
+    window = max(1, round(SILENT_S * sampling_rate_hz))
+    total = np.concatenate([np.zeros_like(voltage[:1]), voltage.cumsum(axis=0)])
+    recent = (total[window:] - total[:-window]) / window
+    low = recent <= np.quantile(recent, SILENT_SHARE, axis=0)
+    past = np.concatenate([np.zeros((window, voltage.shape[1]), bool), low])[at]  # of the samples before each
+    loud = (~past).sum(axis=1, keepdims=True) - ~past  # partners that have not been silent
+    return (loud == 0).astype(np.float32) * (voltage.shape[1] > 1)
 
 
 def finite(values: list[float]) -> np.ndarray:

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from neurotwin.biophysics.dynamic_clamp import DynamicClamp
 from neurotwin.errors import ConfigError
+from neurotwin.models.filters import SigmoidBank
 from neurotwin.models.rmm import RMM
-from neurotwin.models.rmm_currents import Dense
+from neurotwin.models.rmm_currents import Dense, HammersteinSynapse
 from torch.nn import functional as F
 
 
@@ -96,9 +98,10 @@ def test_one_step_by_hand():
     [
         {"trainable_filters": True},
         {"synapse": "mechanistic", "trainable_filters": True},
+        {"synapse": "hammerstein"},
         {"n_nodes": 3, "wiring": [[0, 1], [1, 2]], "hidden": [5], "synaptic_hidden": []},
     ],
-    ids=["lumped", "mechanistic", "chain"],
+    ids=["lumped", "mechanistic", "hammerstein", "chain"],
 )
 def test_the_compiled_loop_and_its_gradient_agree_with_autograd(double, settings, forcing):
     """More shots than a group has, more steps than lie between kept states; every gradient."""
@@ -167,14 +170,40 @@ def test_errors_name_the_argument():
         built.rollout(voltage.to("meta"), hidden, injected, backend="compiled")
 
 
-def test_the_current_of_a_silent_partner_is_that_of_its_steady_states():
-    torch.manual_seed(0)
-    model = RMM(2, 10_000.0, intrinsic_ms=(1.0,), synaptic_ms=(2.0, 20.0), hidden=(3,), synaptic_hidden=(3,))
-    voltage = torch.stack([torch.linspace(-60, -40, 1001), torch.linspace(-50, -30, 1001)], dim=1)
-    model.refer(voltage.mean(dim=0))
-    model.fit_inputs(voltage, torch.randn(1001, sum(model.hidden_sizes)) * model.hidden_scale)
-    torch.testing.assert_close(model.silent_mv, torch.tensor([-59.6, -49.6]))
-    hidden = model.warm_up(np.tile([[-59.6, -49.6]], (3, 1)), np.array([2]))
-    now = torch.tensor([[-45.0, -42.0]])
-    expected = model.current(now, hidden.float())["synaptic"][0]
-    torch.testing.assert_close(model.silent_synaptic(now)[:, 0], expected, rtol=1e-4, atol=1e-4)
+def test_a_hammerstein_synapse_has_84_weights_and_a_conductance():
+    built = RMM(2, 10_000.0, "hammerstein")
+    assert sum(p.numel() for p in built.parameters()) == 2 * (1540 + 85 + 3)
+    assert sum(built.hidden_sizes) + built.n_nodes == 234
+
+
+def test_a_hammerstein_synapse_can_be_the_one_of_a_dynamic_clamp():
+    """One sigmoid and one filter, against the clamp's own gate stepped at the recorded voltage."""
+    bank = SigmoidBank((-47.0,), (2.0,), (100.0,), 0.1)
+    synapse = HammersteinSynapse(0, 1, bank, [Dense(1, 1, "identity", bias=False, positive=True)], -80.0, 0.05)
+    synapse.refer(-50.0)
+    voltage = -48 + 6 * np.sin(np.arange(8000) / 300)
+    gate, gates = DynamicClamp(g_syn_us=0.05, half_syn_mv=-47.0).synapse, [0.0]
+    for v in voltage[:-1]:
+        gates.append(gate.step(gates[-1], v, 0.1))
+    found = synapse(torch.full((1,), -55.0), torch.from_numpy(bank.filter(voltage + 50.0, np.array([7999]))))
+    assert found.item() == pytest.approx(0.05 * gates[-1] * 25, rel=1e-3)
+
+
+@pytest.mark.parametrize("synapse", ["lumped", "mechanistic", "hammerstein"])
+def test_scaled_synapses_scale_the_currents_and_the_run(synapse):
+    built = model(synapse=synapse)
+    voltage, hidden, injected, _ = inputs(built, 3, 30)
+    whole = built.current(voltage, hidden)
+    with built.synapses_scaled(0.5):
+        half = built.current(voltage, hidden)
+        plain, compiled = (built.rollout(voltage, hidden, injected, backend=b).voltage for b in ("plain", "compiled"))
+    torch.testing.assert_close(half["synaptic"], 0.5 * whole["synaptic"])
+    torch.testing.assert_close(half["intrinsic"], whole["intrinsic"])
+    torch.testing.assert_close(plain, compiled, atol=1e-3, rtol=0)
+    with built.synapses_scaled(0.0):
+        alone = built.rollout(voltage, hidden, injected).voltage
+    other = voltage.clone()
+    other[:, 1] += 5.0
+    with built.synapses_scaled(0.0):
+        torch.testing.assert_close(built.rollout(other, hidden, injected).voltage[..., 0], alone[..., 0])
+    assert (built.rollout(voltage, hidden, injected).voltage - alone).abs().max() > 0

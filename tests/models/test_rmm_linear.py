@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from neurotwin.models.filters import FilterBank
+from neurotwin.models.filters import FilterBank, SigmoidBank
 from neurotwin.models.rmm import RMM
+from neurotwin.models.rmm_currents import Dense, HammersteinSynapse
 from neurotwin.models.rmm_linear import (
     admittance,
     bifurcations,
@@ -45,11 +46,15 @@ def test_slow_conductance_is_the_slope_of_the_steady_current(model):
     assert slow.imag == pytest.approx(0, abs=1e-9)
 
 
-def test_a_synapse_answers_its_partner(model):
+@pytest.mark.parametrize("kind", ["lumped", "mechanistic", "hammerstein"])
+def test_a_synapse_answers_its_partner(model, kind):
+    if kind != "lumped":
+        model = RMM(2, 10_000.0, kind, intrinsic_ms=(0.5,), synaptic_ms=(2.0, 20.0))
+        model.refer(torch.tensor([-48.0, -46.0]))
     synapse = model.terms[2]
-    gains = [synapse.bank.dc_gain * (v - model.reference_mv[synapse.driver]) for v in (-50.05, -49.95)]
+    states = synapse.bank.steady(torch.tensor([-50.05, -49.95]) - model.reference_mv[synapse.driver])
     target = torch.full((2,), -48.0)
-    low, high = synapse(target, torch.stack(gains)).tolist()
+    low, high = synapse(target, states).tolist()
     slow = admittance(model, synapse, np.array([-50.0]), np.zeros(1), postsynaptic_mv=-48.0)
     assert slow[0, 0].real == pytest.approx((high - low) / 0.1, rel=1e-2)
 
@@ -119,3 +124,16 @@ def test_lyapunov_exponent_of_linear_cells(rate, forcing):
     voltage, injected = np.zeros((2001, 1)), np.zeros((2000, 1))
     found = lyapunov_exponent(cell, voltage, torch.zeros(1), injected, forcing)
     assert found == pytest.approx(1e4 * (np.log1p(0.1 * rate) + np.log1p(-forcing)), rel=0.02)
+
+
+def test_constants_of_a_synapse_are_read_off_it():
+    """One sigmoid and one filter: the synapse of a dynamic clamp."""
+    model = RMM(2, 10_000.0, "hammerstein", intrinsic_ms=(0.5,))
+    bank = SigmoidBank((-47.0,), (2.0,), (100.0,), 0.1)
+    dense = [Dense(1, 1, "identity", bias=False, positive=True)]
+    model.currents[2] = HammersteinSynapse(1, 0, bank, dense, -80.0, 0.05)
+    model.refer(torch.tensor([-44.0, -46.0]))
+    model.range_mv.copy_(torch.tensor([[-60.0, -60.0], [-25.0, -25.0]]))
+    assert model.synapses()[1, 0] == pytest.approx((0.05, -47.0, 2.0, 100.0), rel=5e-3)
+    model.range_mv[1] = -59.0  # never seen open
+    assert np.isnan(model.synapses()[1, 0].half_mv)

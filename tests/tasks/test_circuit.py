@@ -10,7 +10,7 @@ from neurotwin.contracts import CircuitBatch, DynamicsModel
 from neurotwin.datamodules.half_center import HalfCenterDataModule
 from neurotwin.errors import ConfigError
 from neurotwin.models.rmm import RMM
-from neurotwin.tasks.circuit import Circuit
+from neurotwin.tasks.circuit import Circuit, silent
 from neurotwin.tasks.forcing import (
     GeneralisedTeacherForcing,
     MultipleShooting,
@@ -162,5 +162,31 @@ def test_a_small_circuit_learns_and_is_scored(strategy, tmp_path):
     scores = task.score(task.predictions)
     assert np.isfinite([scores["rmse_mv"], scores["synaptic_nrmse_forced"]]).all()
     assert 0 <= scores["angular_separation"] <= 1
-    (figure,) = task.figures(tmp_path, data)
-    assert figure.stat().st_size > 1000
+    figures = task.figures(tmp_path, data)
+    assert [figure.stem for figure in figures] == ["voltage", "conductance", "interventions"]
+    assert min(figure.stat().st_size for figure in figures) > 1000
+    logged = {name.partition("/")[2] for name in trainer.callback_metrics}
+    assert {"conductance_error", "rate_error_hz_silenced", "counterfactual_divergence"} <= logged
+
+
+def test_a_neuron_counts_where_its_partners_have_long_been_low():
+    """Ten seconds, the partner low in the last: one tenth of the averages, less the 0.3 s that they look back."""
+    voltage = np.full((1000, 2), -40.0)
+    voltage[900:, 1] = -60.0
+    found = silent(voltage, 100.0, np.arange(1000))
+    assert found[:900, 0].sum() == 0
+    assert found[931:, 0].all()
+    assert silent(np.random.default_rng(0).standard_normal((500, 1)), 100.0, np.arange(500)).sum() == 0
+
+
+def test_the_silent_prior_is_what_the_model_says_flows_then():
+    model = small_model()
+    task = Circuit(model, silence_weight=3.0, weight_penalty=0.0)
+    batch, given = shots(model)
+    task._table, task._silent = given.hidden, torch.tensor([[1.0, 0.0]]).repeat(5, 1)
+    task._position, task._following = given.rows, given.following
+    task.log = lambda *_, **__: None
+    task._trainer = type("Trainer", (), {"current_epoch": 0})()
+    current = model.current(batch.voltage[:, 0], given.hidden)["synaptic"]
+    expected = TeacherForcing().loss(model, batch, given) + 3 * current[:, 0].square().sum() / 10
+    torch.testing.assert_close(task.step(batch, "train"), expected)
