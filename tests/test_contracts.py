@@ -119,7 +119,7 @@ def check_eeg(batch, spec):
 
 
 def check_connectivity(batch, spec):
-    for matrix in batch[:-2]:
+    for matrix in batch[:-3]:
         assert matrix.dtype == torch.float32
         assert matrix.shape[1:] == (spec.n_nodes, spec.n_nodes)
         assert torch.equal(matrix.isnan(), matrix.mT.isnan())

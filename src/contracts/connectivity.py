@@ -16,8 +16,10 @@ class ConnectivityBatch(NamedTuple):
         change: Measured change of the correlation from baseline to target.
         true_change: What an endless recording would show, relative to the measured baseline; NaN where it is not known.
         mean_change: Mean measured change of this fold's training people: the reference that skill is measured against.
+        mean_baseline: Mean ``baseline`` of the same people: where the path of an explanation begins.
         start: Measured correlation at baseline, so that ``start + change`` is the target whatever the estimator is.
         language: Which pairs lie inside the language network, bool.
+        changed: Pairs whose coupling truly changes, bool; none where that is not known.
         window: Row of the person, ``(batch,)``, int64; the same in every fold.
     """
 
@@ -25,8 +27,10 @@ class ConnectivityBatch(NamedTuple):
     change: Tensor
     true_change: Tensor
     mean_change: Tensor
+    mean_baseline: Tensor
     start: Tensor
     language: Tensor
+    changed: Tensor
     window: Tensor
 
 

@@ -46,9 +46,8 @@ class Person:
 class ConnectivityDataset(Dataset[ConnectivityBatch]):
     """Rows of precomputed matrices; an item is a person."""
 
-    def __init__(self, matrices: dict[str, Tensor], mean_change: Tensor, language: Tensor, rows: NDArray[np.int64]):
-        self.matrices, self.rows = matrices, rows
-        self.common = {"mean_change": mean_change, "language": language}
+    def __init__(self, matrices: dict[str, Tensor], common: dict[str, Tensor], rows: NDArray[np.int64]):
+        self.matrices, self.common, self.rows = matrices, common, rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,6 +105,7 @@ class ConnectivityDataModule(BaseDataModule):
         self.bad_regions = bad_regions
         self.min_volumes = min_volumes
         self.val_fraction = val_fraction
+        self.mean_baseline: Tensor | None = None
 
     def load(self) -> list[Person]:
         """Read everybody, in an order that is the same on every machine."""
@@ -176,6 +176,16 @@ class ConnectivityDataModule(BaseDataModule):
         return ("",) * len(self.region_names)
 
     @property
+    def region_positions_mm(self) -> Array | None:
+        """Where the regions lie, ``(roi, 3)``, right, anterior, superior; None where it is not known."""
+        return None
+
+    @property
+    def changed_pairs(self) -> NDArray[np.bool_]:
+        """Pairs whose coupling truly changes, ``(roi, roi)``: the truth for explanations; none where not known."""
+        return np.zeros((len(self.region_names),) * 2, dtype=bool)
+
+    @property
     def language_mask(self) -> NDArray[np.bool_]:
         """Which regions belong to the language network, ``(roi,)``."""
         return np.isin(self.region_names, self.language)
@@ -209,9 +219,22 @@ class ConnectivityDataModule(BaseDataModule):
         truth = [np.full_like(start[0], np.nan) if p.true_target is None else p.true_target for p in self.people]
         matrices = {"baseline": inputs, "change": target - start, "true_change": np.stack(truth) - start}
         tensors = {name: torch.from_numpy(matrix).float() for name, matrix in (matrices | {"start": start}).items()}
-        mean = tensors["change"][parts["train"]].mean(0)
-        language = torch.from_numpy(np.outer(self.language_mask, self.language_mask))
-        self.datasets = {part: ConnectivityDataset(tensors, mean, language, rows) for part, rows in parts.items()}
+        self.mean_baseline = tensors["baseline"][parts["train"]].mean(0)
+        common = {
+            "mean_change": tensors["change"][parts["train"]].mean(0),
+            "mean_baseline": self.mean_baseline,
+            "language": torch.from_numpy(np.outer(self.language_mask, self.language_mask)),
+            "changed": torch.from_numpy(self.changed_pairs),
+        }
+        self.datasets = {part: ConnectivityDataset(tensors, common, rows) for part, rows in parts.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning hook: what explaining a single file needs of the training people."""
+        return {} if self.mean_baseline is None else {"mean_baseline": self.mean_baseline}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning hook."""
+        self.mean_baseline = state_dict.get("mean_baseline")
 
     def val_dataloader(self) -> Any:
         """Lightning hook; no loader when there is no validation part."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, DataError, MissingDataError
-from .connectivity import ConnectivityDataModule, Person
+from .connectivity import Array, ConnectivityDataModule, Person
 from .formats.timeseries import READERS, TimeSeries, read_timeseries
-from .formats.volumes import VOLUMES, is_volume, read_volumes
+from .formats.volumes import VOLUMES, is_volume, read_volumes, region_positions
 
 LAYOUT = (
     "SUBJECT_CONDITION.EXT or BIDS names (sub-01_task-rest_….ptseries.nii) with EXT one of "
@@ -36,6 +37,8 @@ class FMRIDataModule(ConnectivityDataModule):
         group_by: Column of that table whose people share a fold, such as ``family_id`` or ``site``.
         language: Names of regions of the language network, which get a score of their own.
         atlas: NIfTI of labels or maps in the space of the volumes, for scans that are volumes.
+        positions: Table (``.tsv`` or ``.csv``) with ``name`` (as in the scans), ``x``, ``y`` and ``z``, mm, of every
+            region, for figures of the brain; without, those of ``atlas``, if there is one.
         **matrices: See :class:`ConnectivityDataModule`.
     """
 
@@ -48,6 +51,7 @@ class FMRIDataModule(ConnectivityDataModule):
         group_by: str | None = None,
         language: Sequence[str] = (),
         atlas: str | Path | None = None,
+        positions: str | Path | None = None,
         **matrices: Any,
     ):
         super().__init__(root, **matrices)
@@ -62,6 +66,7 @@ class FMRIDataModule(ConnectivityDataModule):
         self.group_by = group_by
         self.language = tuple(language)
         self.atlas = None if atlas is None else Path(atlas).expanduser()
+        self.positions = None if positions is None else Path(positions).expanduser()
 
     def load(self) -> list[Person]:
         """People who have both scans, by name."""
@@ -98,6 +103,29 @@ class FMRIDataModule(ConnectivityDataModule):
             raise ConfigError(f"{path}: volumes need datamodule.atlas, a NIfTI of labels or maps in the same space")
         return read_volumes(path, self.atlas)
 
+    @cached_property
+    def region_positions_mm(self) -> Array | None:
+        """See the base."""
+        if self.positions is not None:
+            known = self._table_positions(self.positions)
+        elif self.atlas is not None:
+            known = region_positions(self.atlas)
+        else:
+            return None
+        absent = [name for name in self.region_names if name not in known]
+        if absent:
+            raise DataError(f"{self.positions or self.atlas}: has no position of region {absent[0]!r}")
+        return np.array([known[name] for name in self.region_names])
+
+    def _table_positions(self, path: Path) -> dict[str, tuple[float, ...]]:
+        table = _read_table(path, ("name", "x", "y", "z"))
+        try:
+            return {
+                name: tuple(map(float, xyz)) for name, *xyz in table[["name", "x", "y", "z"]].itertuples(index=False)
+            }
+        except ValueError as error:
+            raise DataError(f"{path}: x, y and z must be numbers, mm ({error})") from error
+
     def _cut(self, scans: dict[str, TimeSeries]) -> tuple[TimeSeries, TimeSeries]:
         baseline, target = scans[self.baseline_condition], scans[self.target_condition]
         if self.target_condition != self.baseline_condition:
@@ -124,14 +152,23 @@ class FMRIDataModule(ConnectivityDataModule):
     def _groups(self) -> dict[str, str]:
         if self.group_by is None or self.participants is None:
             return {}
-        if not self.participants.exists():
-            raise MissingDataError(self.participants, "your own", "BIDS participants.tsv", "participant_id, …")
-        separator = "\t" if self.participants.suffix == ".tsv" else ","
-        table = pd.read_csv(self.participants, sep=separator, dtype=str)
-        for column in ("participant_id", self.group_by):
-            if column not in table:
-                raise DataError(f"{self.participants}: has no column {column!r}, but {', '.join(table.columns)}")
+        table = _read_table(self.participants, ("participant_id", self.group_by))
         return dict(zip(table["participant_id"], table[self.group_by].fillna(table["participant_id"]), strict=True))
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A ``.tsv`` or ``.csv`` as text.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    if not path.exists():
+        raise MissingDataError(path, "your own", "table (.tsv or .csv)", ", ".join(columns))
+    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
+    for column in columns:
+        if column not in table:
+            raise DataError(f"{path}: has no column {column!r}, but {', '.join(table.columns)}")
+    return table
 
 
 def _read_packed(path: Path) -> dict[str, dict[str, TimeSeries]]:

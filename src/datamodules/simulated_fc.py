@@ -90,9 +90,17 @@ class SimulatedFCDataModule(ConnectivityDataModule):
         """Network of each region."""
         return self.simulator.connectome.networks
 
-    @cached_property
+    @property
+    def region_positions_mm(self) -> Array | None:
+        """See the base; the generated brain is moved from the origin to the middle of MNI space."""
+        positions = self.simulator.connectome.positions_mm
+        if positions is None or not isinstance(self._brain, int):
+            return positions
+        return positions + np.array([0.0, -17.0, 14.0])
+
+    @property
     def changed_pairs(self) -> NDArray[np.bool_]:
-        """Pairs whose coupling the story changes, ``(roi, roi)``: the truth for explanations."""
+        """See the base."""
         return self.simulator.changed
 
 

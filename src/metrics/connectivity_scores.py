@@ -28,7 +28,9 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
     group map finds those pairs among all; the map is the mean predicted change over the standard deviation over people
     of the measured one. ``language_auroc_measured`` is that of the measured map of the same people. With a known truth:
     ``true_mse``, ``true_mse_mean_change``, ``true_skill`` and ``noise_ceiling_mse``, the error of the truth itself
-    against the measurement, which no predictor can beat on average.
+    against the measurement, which no predictor can beat on average. With explanations: ``explained_auroc``, how well
+    the pairs that drive the predictions (:func:`drive_map`) find those whose coupling truly changes, and
+    ``explained_language_auroc``, the same for pairs inside the language network.
 
     Args:
         rows: ``predicted``, ``change``, ``mean_change``, ``start`` and ``true_change`` ``(person, pair)``, the last NaN
@@ -63,7 +65,29 @@ def score_connectivity(rows: Predictions) -> dict[str, float]:
         scores["true_mse_mean_change"] = np.square(mean - truth).mean()
         scores["true_skill"] = 1 - scores["true_mse"] / scores["true_mse_mean_change"]
         scores["noise_ceiling_mse"] = np.square(truth - change).mean()
+    if "attribution" in rows:
+        drive = drive_map(rows)
+        for name, found in (
+            ("explained", np.asarray(rows["changed"], dtype=bool)[0]),
+            ("explained_language", language),
+        ):
+            if found.any() and not found.all():
+                scores[f"{name}_auroc"] = roc_auc_score(found, drive)
     return {name: float(value) for name, value in scores.items()}
+
+
+def drive_map(rows: Predictions) -> Array:
+    """How strongly each pair of the baseline drives the predictions of a test set, ``(pair,)``.
+
+    The mean absolute attribution over people, divided by the standard deviation over people of the pair's baseline:
+    an attribution grows with a person's distance from the mean, so that pairs that vary more would seem to matter more.
+
+    Args:
+        rows: As :func:`score_connectivity` takes them, with ``attribution``.
+    """
+    size = np.abs(np.asarray(rows["attribution"], dtype=np.float64)).mean(0)
+    spread = np.asarray(rows["start"], dtype=np.float64).std(0) if len(rows["start"]) > 2 else np.ones_like(size)
+    return np.asarray(size / np.maximum(spread, _ROUNDING))
 
 
 def edge_correlation(predicted: Array, measured: Array) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from ..contracts import ConnectivityBatch, DataSpec, Predictions, StartedModel
 from ..errors import ConfigError
 from ..metrics.connectivity_scores import score_connectivity
 from .base import BaseTask
-from .connectivity_figures import change_figure
+from .connectivity_brain import brain_figure
+from .connectivity_explain import attributions
+from .connectivity_figures import change_figure, explanation_figure
 from .connectivity_plots import change_plot
 from .connectivity_prediction import write_change
 
@@ -31,7 +34,19 @@ class Connectivity(BaseTask):
         optimizer: See :class:`BaseTask`.
         scheduler: See :class:`BaseTask`.
         objective: See :class:`BaseTask`.
+        explain: Find which pairs of the baseline drive every tested prediction; costs about nine tests.
     """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+        scheduler: Callable[..., Any] | None = None,
+        objective: str | None = "val/loss",
+        explain: bool = False,
+    ):
+        super().__init__(model, optimizer, scheduler, objective)
+        self.explain = explain
 
     def setup(self, stage: str) -> None:
         """Lightning hook: refuse other data."""
@@ -58,9 +73,11 @@ class Connectivity(BaseTask):
         return batch.baseline, batch.change
 
     def predict_rows(self, batch: ConnectivityBatch) -> dict[str, Tensor]:
-        """One row a person: predicted, measured, true and mean change of every pair."""
-        names = ("change", "true_change", "mean_change", "start", "language")
+        """One row a person: predicted, measured, true and mean change of every pair, and what drives them."""
+        names = ("change", "true_change", "mean_change", "start", "language", *(["changed"] if self.explain else []))
         rows = {name: pairs(getattr(batch, name)) for name in names}
+        if self.explain:
+            rows["attribution"] = attributions(self.model, batch.baseline, batch.mean_baseline[0])
         return {"window": batch.window, "predicted": pairs(self.model(batch.baseline)), **rows}
 
     @classmethod
@@ -85,14 +102,25 @@ class Connectivity(BaseTask):
             target: Folder for the results.
         """
         names, inputs, start = datamodule.read(source, getattr(self.model, "n_nodes", None))
+        people = inputs.unsqueeze(0).to(self.device)
         with torch.no_grad():
-            change = self.model(inputs.unsqueeze(0).to(self.device))[0].cpu()
-        return write_change(source, names, start.numpy(), change.numpy(), target)
+            change = self.model(people)[0].cpu()
+        reference = datamodule.mean_baseline
+        drive = None
+        if reference is not None and reference.shape == inputs.shape:  # else a run from before, or another atlas
+            drive = attributions(self.model, people, reference.to(self.device))[0].cpu().numpy()
+        return write_change(source, names, start.numpy(), change.numpy(), drive, target)
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
-        """Mean measured, true and predicted change of the tested people, ordered by network."""
+        """Change of the tested people by network and on a glass brain, and what drives the predictions."""
         folder.mkdir(parents=True, exist_ok=True)
-        return [change_figure(self.predictions, datamodule.region_networks, folder / "change.png")]
+        rows, networks = self.predictions, datamodule.region_networks
+        drawn = [change_figure(rows, networks, folder / "change.png")]
+        if "attribution" in rows:
+            drawn.append(explanation_figure(rows, networks, folder / "explanation.png"))
+        if datamodule.region_positions_mm is not None:
+            drawn.append(brain_figure(rows, datamodule.region_positions_mm, networks, folder / "brain.png"))
+        return drawn
 
     def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
         """Baseline connectivity in, its change out."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..contracts import Predictions
-from ..metrics.connectivity_scores import score_connectivity
+from ..metrics.connectivity_scores import drive_map, score_connectivity
 
 STYLE: Any = {"font.size": 8, "axes.titlesize": 8, "axes.titlelocation": "left", "savefig.dpi": 200}
 
@@ -46,6 +46,37 @@ def change_figure(rows: Predictions, networks: Sequence[str], path: Path) -> Pat
             f"{len(rows['window'])} people: MSE {scores['mse']:.4f}, skill over mean change {scores['skill']:.3f}",
             fontsize=8,
         )
+        figure.savefig(path)
+    return path
+
+
+def explanation_figure(rows: Predictions, networks: Sequence[str], path: Path) -> Path:
+    """Which pairs of the baseline drive the predictions, beside those whose coupling truly changes.
+
+    Args:
+        rows: As :func:`~neurotwin.metrics.connectivity_scores.score_connectivity` takes them, with attributions.
+        networks: Network of each region.
+        path: PNG to write.
+    """
+    scores = score_connectivity(rows)
+    order = np.argsort(np.asarray(networks), kind="stable")
+    changed = np.asarray(rows["changed"], dtype=bool)[0]
+    panels = {"drives the predictions, per sd": drive_map(rows)}
+    if changed.any():
+        panels["coupling truly changes"] = changed.astype(float)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.0 * len(panels), 2.6), layout="constrained")
+        for axes, (title, values) in zip(np.ravel(figure.subplots(1, len(panels))), panels.items(), strict=True):
+            matrix = symmetric(values, len(networks))[np.ix_(order, order)]
+            truth = title.startswith("coupling")
+            limit = 1.0 if truth else float(np.quantile(values, 0.995)) or 1.0
+            shown = axes.imshow(matrix, cmap="Greys" if truth else "magma", vmin=0, vmax=limit)
+            axes.set_title(title)
+            _label(axes, [networks[k] for k in order])
+            if not truth:
+                figure.colorbar(shown, ax=axes, shrink=0.7)
+        found = f", area under the ROC curve {scores['explained_auroc']:.2f}" if "explained_auroc" in scores else ""
+        figure.suptitle(f"Integrated gradients, {len(rows['window'])} people{found}", fontsize=8)
         figure.savefig(path)
     return path
 

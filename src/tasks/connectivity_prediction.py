@@ -15,12 +15,18 @@ from .connectivity_figures import STYLE
 
 
 def write_change(
-    source: Path, names: Sequence[str], start: NDArray[np.floating], change: NDArray[np.floating], target: Path
+    source: Path,
+    names: Sequence[str],
+    start: NDArray[np.floating],
+    change: NDArray[np.floating],
+    drive: NDArray[np.floating] | None,
+    target: Path,
 ) -> list[Path]:
     """Write a predicted change of connectivity.
 
     ``NAME_change.csv`` is the matrix ``(roi, roi)`` with region names. ``NAME_pairs.tsv`` lists every pair, the largest
-    change first: ``region_a``, ``region_b``, ``baseline``, ``change`` and ``predicted``, their sum, all correlations.
+    change first: ``region_a``, ``region_b``, ``baseline``, ``change`` and ``predicted``, their sum, all correlations,
+    and ``drive``, how much the pair's baseline contributes to the size of the whole predicted change.
     ``NAME_change.png`` shows baseline and change.
 
     Args:
@@ -28,6 +34,8 @@ def write_change(
         names: One name a region.
         start: Correlation at baseline, ``(roi, roi)``.
         change: Predicted change, ``(roi, roi)``.
+        drive: Attributions of the pairs, row by row above the diagonal, see
+            :func:`~.connectivity_explain.attributions`; None where the training people's mean is not known.
         target: Folder for the files; made if it is not there.
     """
     target.mkdir(parents=True, exist_ok=True)
@@ -44,6 +52,8 @@ def write_change(
         "change": change[first, second],
         "predicted": start[first, second] + change[first, second],
     }
+    if drive is not None:
+        columns["drive"] = drive[order]
     pd.DataFrame(columns).to_csv(table, sep="\t", index=False, float_format="%.6f")
     with rc_context(STYLE):
         figure = Figure(figsize=(6.6, 2.9), layout="constrained")

@@ -4,7 +4,7 @@ import nibabel
 import numpy as np
 import pytest
 from neurotwin.datamodules.fmri import FMRIDataModule
-from neurotwin.datamodules.formats.volumes import read_volumes
+from neurotwin.datamodules.formats.volumes import read_volumes, region_positions
 from neurotwin.errors import ConfigError, DataError, MissingDataError
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -47,6 +47,14 @@ def test_people_are_read_from_volumes(scan):
     arguments = {"root": folder / "scans", "folds": 2, "val_fraction": 0.0}
     datamodule = FMRIDataModule(**arguments, atlas=folder / "atlas.nii.gz")
     assert datamodule.spec.n_nodes == len(datamodule.people) == 4
+    table = folder / "positions.csv"
+    table.write_text("name,x,y,z\n" + "".join(f"label-{k},{k},0,-{k}\n" for k in (4, 3, 2, 1)))
+    told = FMRIDataModule(**arguments, atlas=folder / "atlas.nii.gz", positions=table)
+    np.testing.assert_array_equal(told.region_positions_mm, [[k, 0, -k] for k in (1, 2, 3, 4)])
+    table.write_text("name,x,y,z\nlabel-1,0,0,0\n")
+    told = FMRIDataModule(**arguments, atlas=folder / "atlas.nii.gz", positions=table)
+    with pytest.raises(DataError, match=r"positions\.csv: has no position of region 'label-2'"):
+        told.region_positions_mm  # noqa: B018
     with pytest.raises(ConfigError, match=r"volumes need datamodule\.atlas"):
         FMRIDataModule(**arguments).read_scan(folder / "scans" / "sub-0_task-rest_bold.nii.gz")
 
@@ -61,3 +69,17 @@ def test_messages(scan):
     (folder / "broken.nii.gz").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"broken\.nii\.gz: no time series through atlas"):
         read_volumes(folder / "broken.nii.gz", folder / "atlas.nii.gz")
+
+
+def test_positions_of_an_atlas(tmp_path):
+    """Two slabs on a grid of 3 mm that begins 12 mm left of the middle; beside them background, as atlases have."""
+    labels = np.zeros((8, 4, 2), dtype=np.int16)
+    labels[1], labels[6] = 7, 3
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[0, 3] = -12
+    nibabel.save(nibabel.Nifti1Image(labels, affine), tmp_path / "atlas.nii.gz")
+    found = region_positions(tmp_path / "atlas.nii.gz")
+    assert found == {"label-3": (6, 4.5, 1.5), "label-7": (-9, 4.5, 1.5)}
+    (tmp_path / "broken.nii.gz").write_bytes(b"no atlas")
+    with pytest.raises(DataError, match=r"broken\.nii\.gz: no positions of regions"):
+        region_positions(tmp_path / "broken.nii.gz")

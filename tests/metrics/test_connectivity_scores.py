@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from neurotwin.metrics.connectivity_scores import edge_correlation, fingerprint_accuracy, score_connectivity
+from neurotwin.metrics.connectivity_scores import drive_map, edge_correlation, fingerprint_accuracy, score_connectivity
 
 
 def rows(predicted, change, **others):
@@ -69,3 +69,15 @@ def test_the_language_network_is_found_by_the_predicted_group_map():
     assert 0.95 < scores["language_auroc_measured"] <= 1
     blind = score_connectivity(rows(np.where(language, -0.1, 0.0), change, language=language))
     assert blind["language_auroc"] == 0
+
+
+def test_drives_are_per_standard_deviation_and_scored_against_the_truth():
+    start = np.array([[0.0, 0.0, 0.0], [0.1, 0.1, 0.3], [0.2, 0.2, 0.6]])  # sd of the last three times that of others
+    drive = np.array([[2.0, 1.0, -3.0]] * 3)
+    given = rows(np.zeros((3, 3)), np.ones((3, 3)), start=start, attribution=drive)
+    np.testing.assert_allclose(drive_map(given) / drive_map(given)[1], [2, 1, 1])
+    found = score_connectivity(given | {"changed": np.array([[True, False, False]] * 3)})
+    assert found["explained_auroc"] == 1
+    assert "explained_language_auroc" not in found
+    found = score_connectivity(given | {"changed": np.array([[False, True, False]] * 3)})
+    assert found["explained_auroc"] == pytest.approx(0.25)

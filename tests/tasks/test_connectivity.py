@@ -55,7 +55,9 @@ def test_other_data_are_refused(run_root):
 def test_a_network_on_a_rule_predicts_a_file(run_root, tmp_path):
     """Training, and then a scan of one's own: matrix, table and figure agree, and other atlases are refused."""
     settings = {**SMALL, "model": "line_residual", "trainer.max_epochs": 2, "datamodule.val_fraction": 0.2}
-    run = neurotwin.train("acker2024/simulated", settings)
+    run = neurotwin.train("acker2024/simulated", {**settings, "task.explain": True})
+    assert {path.name for path in run.figures} >= {"change.png", "explanation.png", "brain.png"}
+    assert 0 < run.metrics["test/explained_auroc"] < 1
     assert run.metrics["test/skill"] > 0
     assert bool(run.model.rule.fitted)
     series = 100 + np.random.default_rng(0).standard_normal((80, 40))
@@ -64,7 +66,8 @@ def test_a_network_on_a_rule_predicts_a_file(run_root, tmp_path):
     change = np.genfromtxt(matrix, delimiter=",", skip_header=1)[:, 1:]
     np.testing.assert_allclose(change, change.T)
     lines = [line.split("\t") for line in table.read_text().splitlines()]
-    assert lines[0] == ["region_a", "region_b", "baseline", "change", "predicted"]
+    assert lines[0] == ["region_a", "region_b", "baseline", "change", "predicted", "drive"]
+    assert {line[5] for line in lines[1:]} != {"0.000000"}
     assert abs(float(lines[1][3])) == np.abs(change).max()
     first, second = (int(name.removeprefix("roi-")) - 1 for name in lines[1][:2])
     assert float(lines[1][2]) == pytest.approx(np.corrcoef(series.T)[first, second], abs=1e-5)

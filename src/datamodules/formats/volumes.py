@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,19 +34,16 @@ def read_volumes(path: Path, atlas: Path) -> TimeSeries:
     import nibabel
     from nilearn.maskers import NiftiLabelsMasker, NiftiMapsMasker
 
-    if not atlas.exists():
-        raise MissingDataError(atlas, "an atlas of your own", "NIfTI", "3-D label image or 4-D map image")
+    _require(atlas)
     try:
         image, regions = nibabel.nifti1.load(path), nibabel.nifti1.load(atlas)
         if image.ndim != 4:
             raise DataError(f"{path}: has {image.ndim} dimensions; time series need 4-D volumes")
         if regions.ndim == 3:
-            labels = np.unique(np.asarray(regions.dataobj)).astype(int)
-            names = tuple(f"label-{label}" for label in labels if label != 0)
             masker = NiftiLabelsMasker(atlas, resampling_target="data", standardize=None, keep_masked_labels=False)
         else:
-            names = tuple(f"map-{k}" for k in range(1, regions.shape[-1] + 1))
             masker = NiftiMapsMasker(atlas, resampling_target="data", standardize=None, keep_masked_maps=False)
+        names = _names(regions)
         values = np.asarray(masker.fit_transform(image), dtype=np.float64)
     except DataError:
         raise
@@ -60,3 +58,30 @@ def read_volumes(path: Path, atlas: Path) -> TimeSeries:
     unit = image.header.get_xyzt_units()[1]
     tr_s = step / 1000 if unit == "msec" else step
     return TimeSeries(values, names, tr_s if tr_s > 0 else None, str(path))
+
+
+def region_positions(atlas: Path) -> dict[str, tuple[float, ...]]:
+    """Centre of the largest connected part of every region of an atlas, by the names of :func:`read_volumes`, mm."""
+    import nibabel
+    from nilearn.plotting import find_parcellation_cut_coords, find_probabilistic_atlas_cut_coords
+
+    _require(atlas)
+    try:
+        regions = nibabel.nifti1.load(atlas)
+        find = find_parcellation_cut_coords if regions.ndim == 3 else find_probabilistic_atlas_cut_coords
+        return {name: tuple(map(float, centre)) for name, centre in zip(_names(regions), find(regions), strict=True)}
+    except Exception as error:
+        raise DataError(f"{atlas}: no positions of regions ({type(error).__name__}: {error})") from error
+
+
+def _require(atlas: Path) -> None:
+    if not atlas.exists():
+        raise MissingDataError(atlas, "an atlas of your own", "NIfTI", "3-D label image or 4-D map image")
+
+
+def _names(regions: Any) -> tuple[str, ...]:
+    """One name a region of a label image or of a map image."""
+    if regions.ndim == 3:
+        labels = np.unique(np.asarray(regions.dataobj)).astype(int)
+        return tuple(f"label-{label}" for label in labels if label != 0)
+    return tuple(f"map-{k}" for k in range(1, regions.shape[-1] + 1))
