@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from .mri_cases import (
     MODALITIES,
     Case,
     cached_case,
+    content,
     preprocess,
     ras_geometry,
     read_exam,
@@ -212,9 +213,9 @@ class MRIDataModule(BaseDataModule):
         return Prepared(image, mask, present, self.plan.spacing_mm, int(float(koos)), row, tumour)
 
     def fingerprint(self) -> str:
-        """Hash of the files' names and sizes, the plan and the split."""
+        """Hash of what is in the files, the plan and the split."""
         files = [
-            (e.patient, e.session, *(f"{k}:{p.stat().st_size}" for k, p in sorted({**e.images, **e.masks}.items())))
+            (e.patient, e.session, *((k, content(p)) for store in (e.images, e.masks) for k, p in store.items()))
             for e in self.exams
         ]
         parts = self.split()
@@ -255,6 +256,27 @@ class MRIDataModule(BaseDataModule):
         """The label of another modality on the grid of an image."""
         label = next(iter(exam.masks.values()))
         return resample(label, image.affine, image.data.shape, order=0) > 0
+
+    def graded(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+        """Image, label, present modalities and Koos grade of the training and validation exams whose grade is known."""
+        for part in ("train", "val"):
+            for case in self.datasets[part].cases:  # type: ignore[attr-defined]
+                if case.koos:
+                    yield (
+                        np.asarray(case.image, dtype=np.float32),
+                        np.asarray(case.mask),
+                        np.array(case.present),
+                        case.koos,
+                    )
+
+    def patient_number(self, row: int) -> int:
+        """Place of an exam's patient among all patients in order of their names."""
+        return sorted({exam.patient for exam in self.exams}).index(self.exams[row].patient)
+
+    @property
+    def two_readers(self) -> bool:
+        """Whether any exam was contoured a second time."""
+        return any(exam.second for exam in self.exams)
 
     def prepare_exam(self, exam: Exam) -> Case:
         """An exam on the planned grid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from ..contracts import Exam, Volume
 from ..errors import DataError
 from .base import digest
-from .formats.cache import StoredSignal, cache_folder, cached_file
+from .formats.cache import StoredSignal, cache_folder, cached_array, cached_file
 from .formats.mri_layouts import ExamFiles
 from .formats.volume_files import read_mask, read_volume, resample
 from .mri_plan import Plan
@@ -56,6 +57,8 @@ def read_exam(files: ExamFiles, labels: tuple[int, ...] | None = None) -> Exam:
         exam.images[kind] = read_volume(path)
         if kind in files.masks:
             exam.masks[kind] = read_mask(files.masks[kind], exam.images[kind], labels)
+        if kind in files.second:
+            exam.second[kind] = read_mask(files.second[kind], exam.images[kind], labels)
     return exam
 
 
@@ -126,8 +129,9 @@ def cached_case(
     Raises:
         DataError: If the files are unusable, or the cache cannot be written.
     """
-    paths = [*files.images.values(), *files.masks.values()]
-    key = digest(_VERSION, plan.spacing_mm, tuple(modalities), normalise, labels, *map(_identity, paths))
+    # What is in the files is part of the key, where they lie is not.
+    held = [[(kind, content(path)) for kind, path in store.items()] for store in (files.images, files.masks)]
+    key = digest(_VERSION, plan.spacing_mm, tuple(modalities), normalise, labels, held)
     made: list[Case] = []
 
     def case() -> Case:
@@ -150,10 +154,22 @@ def to_native(probability: NDArray[Any], affine: NDArray[Any], image: Volume) ->
     return resample(Volume(probability, affine), image.affine, image.data.shape, order=1).astype(np.float32)
 
 
-def _identity(path: Path) -> tuple[str, int, int]:
-    """What says that a file is still the one that was read: its place, size and time of change."""
+def content(path: Path) -> str:
+    """Hash of a file's bytes, or of those of a folder of DICOM slices.
+
+    It is kept in the cache under place, size and time of change, so that gigabytes are read once and not at each start.
+    """
     inner = sorted(path.iterdir()) if path.is_dir() else [path]
-    return str(path), sum(p.stat().st_size for p in inner), max(p.stat().st_mtime_ns for p in inner)
+    known = digest([(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in inner])
+
+    def compute() -> NDArray[np.uint8]:
+        total = hashlib.blake2b(digest_size=16)
+        for file in inner:
+            with file.open("rb") as stream:
+                total.update(hashlib.file_digest(stream, "blake2b").digest())
+        return np.frombuffer(total.digest(), dtype=np.uint8)
+
+    return cached_array(f"mri/content/{known}", compute).tobytes().hex()
 
 
 def _resampled(volume: Volume, affine: NDArray[Any], shape: tuple[int, ...], order: int = 3) -> NDArray[np.float32]:

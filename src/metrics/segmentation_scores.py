@@ -7,12 +7,16 @@ in the number of misses. Exams without tumour have no Dice; they count as false 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
+
+from .growth import GROWTH, Measured, growth_probability, score_growth
+from .koos_grading import GRADES, score_grades
 
 Mask = NDArray[np.bool_]
 #: Names of what :func:`score_pair` returns, in order.
@@ -31,6 +35,11 @@ SCORES = (
 BINS = ((0.5, "small"), (2.0, "medium"), (np.inf, "large"))
 #: Volumes, ml, and 95 % limits of agreement of human observers there (100 patients, 5 observers).
 HUMAN_ML, HUMAN_LIMIT = (0.193, 3.10), (0.268, 0.073)
+#: Scores of a second reader that say what a network can reach.
+_CEILING = (
+    *("dsc_mean", "dsc_mean_small", "dsc_mean_medium", "dsc_mean_large", "assd_mm_median", "hd95_mm_median"),
+    *("surface_dice_median", "rve_abs_median", "within_human_limits", "exams"),
+)
 #: Distance at which surfaces count as the same.
 TOLERANCE_MM = 1.0
 
@@ -100,7 +109,9 @@ def score_exams(rows: Mapping[str, NDArray[np.floating]]) -> dict[str, float]:
     Returns:
         Median, lower and upper quartile and mean of Dice; medians of the distances; signed and absolute relative volume
         error; misses and false volumes as shares; detection of lesions; share of volumes inside human limits; coverage
-        of the intervals; Dice by size and by Koos grade. NaN where no exam is of that kind.
+        and width of the intervals; Dice, misses and number of exams by size, Dice by Koos grade. NaN where no exam is
+        of that kind. Where there are columns of a second reader (``reader_`` before the names), the same of that
+        reader against the first: what a network can reach at most.
     """
     truth, predicted = rows["truth_ml"], rows["predicted_ml"]
     ill = truth > 0
@@ -119,6 +130,7 @@ def score_exams(rows: Mapping[str, NDArray[np.floating]]) -> dict[str, float]:
         "miss_rate": _mean((rows["lesions_found"][ill] == 0).astype(float)),
         "misses": float((rows["lesions_found"][ill] == 0).sum()),
         "false_volume_rate": _mean((predicted[~ill] > 0).astype(float)),
+        "exams_empty": float((~ill).sum()),
         "lesion_sensitivity": _ratio(rows["lesions_found"].sum(), rows["lesions"].sum()),
         "false_lesions_per_exam": _mean(rows["false_lesions"]),
         "within_human_limits": _mean((np.abs(error) <= human_limit(truth[ill])).astype(float)),
@@ -126,13 +138,57 @@ def score_exams(rows: Mapping[str, NDArray[np.floating]]) -> dict[str, float]:
     }
     low = 0.0
     for high, name in BINS:
-        scores[f"dsc_mean_{name}"] = _mean(rows["dsc"][(truth > low) & (truth <= high)])
+        inside = (truth > low) & (truth <= high)
+        scores[f"dsc_mean_{name}"] = _mean(rows["dsc"][inside])
+        scores[f"miss_rate_{name}"] = _mean((rows["lesions_found"][inside] == 0).astype(float))
+        scores[f"exams_{name}"] = float(inside.sum())
         low = high
     for grade in (1, 2, 3, 4):
         scores[f"dsc_mean_koos{grade}"] = _mean(rows["dsc"][ill & (rows["koos"] == grade)])
     if "low_ml" in rows:
-        scores["interval_coverage"] = _mean(((rows["low_ml"] <= truth) & (truth <= rows["high_ml"])).astype(float))
+        low_ml, high_ml = rows["low_ml"], rows["high_ml"]
+        scores["interval_coverage"] = _mean(((low_ml <= truth) & (truth <= high_ml)).astype(float))
+        scores["interval_width_median"] = _at((high_ml - low_ml)[ill] / truth[ill], 50)
+    if "koos_p1" in rows:
+        scores |= score_grades(np.stack([rows[f"koos_p{grade}"] for grade in GRADES], 1), rows["koos"])
+        scores["extrameatal_share_error_median"] = _at(
+            _known(rows["extrameatal_share"] - rows["extrameatal_share_truth"]), 50
+        )
+        scores["axial_diameter_error_mm_median"] = _at(np.abs(rows["axial_mm"] - rows["axial_truth_mm"])[ill], 50)
+    if "patient" in rows and "low_ml" in rows:
+        scores |= score_growth(*growth_pairs(rows))
+    if "reader_dsc" in rows:
+        both = np.isfinite(rows["reader_predicted_ml"])
+        second = {name: rows[f"reader_{name}"][both] for name in SCORES}
+        found = score_exams({**second, "koos": rows["koos"][both]})
+        scores |= {f"reader_{name}": found[name] for name in _CEILING}
     return scores
+
+
+def growth_pairs(rows: Mapping[str, NDArray[np.floating]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Consecutive exams of a patient with no operation between them: probability of growth by a fifth, and the truth.
+
+    Args:
+        rows: As for :func:`score_exams`, with ``patient``, ``operated``, ``exact_ml``, intervals and
+            ``coverage``.
+    """
+    order = np.argsort(rows["window"])
+    chances, grew = [], []
+    for a, b in itertools.pairwise(order):
+        same = rows["patient"][a] == rows["patient"][b] and rows["operated"][a] == rows["operated"][b]
+        if not same or min(rows["exact_ml"][a], rows["exact_ml"][b]) <= 0:
+            continue
+        first, second = (
+            Measured(*(float(rows[name][i]) for name in ("predicted_ml", "low_ml", "high_ml", "coverage")))
+            for i in (a, b)
+        )
+        chances.append(growth_probability(first, second, GROWTH))
+        grew.append(rows["exact_ml"][b] > GROWTH * rows["exact_ml"][a])
+    return np.array(chances), np.array(grew, dtype=bool)
+
+
+def _known(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.abs(values[np.isfinite(values)])
 
 
 def _at(values: NDArray[np.floating], percent: float) -> float:

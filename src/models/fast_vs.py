@@ -71,10 +71,11 @@ def _triple(values: Sequence[int]) -> tuple[int, int, int]:
 
 
 class FastVS(nn.Module):
-    """Locator at 2 mm over the whole volume, then the two most suspicious regions at full resolution.
+    """Locator at 2 mm over the whole volume, then the most suspicious regions at full resolution.
 
     Both networks train together on the same patches. On a whole volume (:meth:`segment`) the locator costs a few per
-    cent of a sliding window, and only two windows are looked at closely: as many as there are canals.
+    cent of a sliding window, and only a few windows are looked at closely: both canals, and one for what is bright and
+    no tumour, which a young locator prefers to a small one.
 
     Args:
         n_channels: Input modalities.
@@ -96,7 +97,7 @@ class FastVS(nn.Module):
         width: int = 24,
         locator_mm: float = 2.0,
         locator_width: int = 12,
-        regions: int = 2,
+        regions: int = 3,
     ):
         super().__init__()
         self.patch_size = (int(patch_size[0]), int(patch_size[1]), int(patch_size[2]))

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from ..contracts import MRIBatch, Predictions
 from ..errors import ConfigError, DataError
-from ..metrics.segmentation_scores import SCORES, score_exams, score_pair
+from ..metrics.koos_grading import GRADES, fit_grades
+from ..metrics.schwannoma_measures import FEATURES, grading_features, mid_plane_mm
+from ..metrics.segmentation_scores import score_exams
 from ..metrics.volume_interval import conformal_offset, widened
 from ..plotting import browsed
 from .base import BaseTask
@@ -23,6 +25,7 @@ from .segmentation_figures import Panel, exam_figure, exam_plot
 from .segmentation_inference import CUTS, Cut, volume_logits
 from .segmentation_loss import deep_dice_ce, dice_ce
 from .segmentation_report import write_report
+from .segmentation_rows import exam_row, shown
 
 #: Probabilities whose volumes are the ends of the interval before it is calibrated.
 _ROUGH = (0.7, 0.3)
@@ -34,8 +37,8 @@ class Segmentation(BaseTask):
     """Dice and cross-entropy with deep supervision on augmented patches; scores of whole exams in their own grid.
 
     At the end of every validation pass the cut (threshold, components) with the best mean Dice is chosen and the
-    interval of the volume is calibrated, both on the validation exams, and stored in the checkpoint. The test uses
-    them as they are: masks are compared on the grid of the image that the label was drawn on.
+    interval of the volume is calibrated, both on the validation exams, and stored in the checkpoint, as is the
+    regression of the Koos grade on the labels of the training and validation exams. The test uses them as they are.
 
     Args:
         model: Maps ``(batch, modality, x, y, z)`` to logits ``(batch, class, x, y, z)``; in training a tuple with lower
@@ -51,6 +54,7 @@ class Segmentation(BaseTask):
     """
 
     calibration: Tensor
+    grading: Tensor
     augmentation: Augmentation | None
     logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "val/dice", "test/loss"})
 
@@ -78,6 +82,8 @@ class Segmentation(BaseTask):
         self.choose_cut, self.coverage = choose_cut, coverage
         # Threshold, largest component only, least volume in ml, offset of the interval, exams that it comes from.
         self.register_buffer("calibration", torch.tensor([0.5, 0.0, 0.0, float("nan"), 0.0], dtype=torch.float64))
+        # Intercept and weights of each Koos grade, NaN until exams with known grades were seen.
+        self.register_buffer("grading", torch.full((len(GRADES), 1 + len(FEATURES)), float("nan"), dtype=torch.float64))
         self._seen: list[dict[str, Any]] = []
         self._probability: NDArray[np.float32] = np.zeros((0, 0, 0), np.float32)
 
@@ -139,28 +145,34 @@ class Segmentation(BaseTask):
         self.calibration.copy_(torch.tensor(values, dtype=torch.float64))
         self.log("val/dice", float(means.max()), sync_dist=True)
         self._seen = []
+        if self.grading.isnan().all():
+            self._fit_grading()
+
+    def _fit_grading(self) -> None:
+        """Learn the Koos grade from the labels of the training and validation exams whose grade is known."""
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        features, grades = [], []
+        for image, mask, present, koos in datamodule.graded():
+            middle = mid_plane_mm(shown(image, present), datamodule.plan.spacing_mm)
+            found = grading_features(mask > 0, datamodule.plan.spacing_mm, middle)
+            if found is not None:
+                features.append(found)
+                grades.append(koos)
+        self.grading.copy_(torch.from_numpy(fit_grades(features, grades)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lightning hook: a callback that averages weights has put its own, older calibration here."""
-        checkpoint["state_dict"]["calibration"] = self.calibration.detach().clone()
+        for name in ("calibration", "grading"):
+            checkpoint["state_dict"][name] = getattr(self, name).detach().clone()
 
     def predict_rows(self, batch: MRIBatch) -> dict[str, Tensor]:
         """One row an exam, scored on the grid of its reference image."""
-        row = int(batch.window[0])
-        found = self.restore(self.trainer.datamodule, row)  # type: ignore[attr-defined]
-        values = {name: found[name] for name in (*SCORES, "low_ml", "high_ml")}
-        columns = {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
+        grading = self.grading.cpu().numpy()
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        found = exam_row(datamodule, batch, self._probability, self.cut, self.interval, grading)
+        found["coverage"] = self.coverage
+        columns = {name: torch.tensor([value], dtype=torch.float64) for name, value in found.items()}
         return {"window": batch.window.cpu(), "koos": batch.koos.cpu(), **columns}
-
-    def restore(self, datamodule: Any, row: int) -> dict[str, float]:
-        """Scores and interval of the exam whose probabilities were computed last, in the image's own grid."""
-        exam = datamodule.exam(row)
-        kind, image, affine = datamodule.reference_grid(exam)
-        native = datamodule.to_native(self._probability, affine, image)
-        mask = self.cut(native, image.voxel_ml)
-        truth = exam.masks[kind].data > 0 if kind in exam.masks else datamodule.moved_mask(exam, image)
-        low, high = self.interval(native, image.voxel_ml)
-        return {**score_pair(truth, mask, image.spacing_mm), "low_ml": low, "high_ml": high}
 
     def interval(self, probability: NDArray[np.float32], voxel_ml: float) -> tuple[float, float]:
         """Calibrated interval of the volume, ml; NaN before the first validation."""
@@ -172,6 +184,15 @@ class Segmentation(BaseTask):
     def score(cls, predictions: Predictions) -> dict[str, float]:
         """See :func:`~neurotwin.metrics.segmentation_scores.score_exams`."""
         return score_exams(predictions)
+
+    @classmethod
+    def losses(cls, predictions: Predictions) -> dict[str, NDArray[np.float64]]:
+        """What Dice lacks to 1, and whether the tumour was missed; exams without tumour have neither and count as 0."""
+        ill = predictions["truth_ml"] > 0
+        return {
+            "1 - Dice": np.where(ill, 1 - np.nan_to_num(predictions["dsc"]), 0.0),
+            "missed": (ill & (predictions["lesions_found"] == 0)).astype(float),
+        }
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """The tested exams of lowest, median and highest Dice: image, truth and prediction."""

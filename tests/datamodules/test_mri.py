@@ -1,6 +1,7 @@
 """MRI files, layouts, the plan, preprocessing and back, and every error a user can cause."""
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -153,6 +154,8 @@ def layouts(root):
     put("bids/sub-001/anat/sub-001_T2w.nii.gz")
     masks = "bids/derivatives/manual_segmentation_masks_of_T2w/sub-001/anat"
     put(f"{masks}/sub-001_space-individual_desc-tumor_mask.nii.gz", label)
+    second = "bids/derivatives/second_observer_masks_of_T2w/sub-001/anat"
+    put(f"{second}/sub-001_space-individual_desc-tumor_mask.nii.gz", np.roll(label, 1, 0))
     put("crossmoda/crossmoda2021_ldn_7_ceT1.nii.gz")
     put("crossmoda/crossmoda2021_ldn_7_Label.nii.gz", label)
     put("crossmoda/crossmoda2022_etz_9_hrT2.nii.gz")
@@ -189,6 +192,14 @@ def test_layouts(tmp_path, layout, images, masks):
     assert name == layout
     assert (set(exams[0].images), set(exams[0].masks)) == (images, masks)
     assert len(exams) == (2 if layout == "crossmoda" else 1), "a mask that is not public is skipped"
+
+
+def test_a_second_readers_labels_are_read(tmp_path, cache):
+    layouts(tmp_path)
+    data = datamodule(tmp_path / "bids", modalities=["T2w"])
+    first, second = (store["T2w"].data for store in (data.exam(0).masks, data.exam(0).second))
+    assert data.two_readers
+    np.testing.assert_array_equal(second, np.roll(first, 1, 0))
 
 
 def test_a_case_from_dicom_with_its_mask(tmp_path, cache):
@@ -269,8 +280,28 @@ def test_cache_is_used_again_and_follows_the_plan(tmp_path, cache):
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
     datamodule(tmp_path / "data").setup("fit")
     assert before == {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
+    cases = sum(path.parent.name == "mri" for path in before)
     datamodule(tmp_path / "data", spacing_mm=[2, 2, 2]).setup("fit")
-    assert len(list(cache.rglob("*.npy"))) == 2 * len(before)
+    assert len(list(cache.rglob("mri/*.npy"))) == 2 * cases
+
+
+def test_cache_follows_what_is_in_the_files(tmp_path, cache):
+    make_mri(tmp_path / "data")
+    first = datamodule(tmp_path / "data")
+    first.setup("fit")
+    cases = set(cache.rglob("mri/*.npy"))
+    shutil.copytree(tmp_path / "data", tmp_path / "moved", copy_function=shutil.copyfile)
+    moved = datamodule(tmp_path / "moved")
+    moved.setup("fit")
+    assert set(cache.rglob("mri/*.npy")) == cases, "copies in another folder are prepared once"
+    assert moved.fingerprint() == first.fingerprint()
+    mask = next((tmp_path / "moved").rglob("*_mask.nii.gz"))
+    image = nibabel.load(mask)
+    nibabel.save(nibabel.Nifti1Image(np.roll(np.asarray(image.dataobj), 1, 0), image.affine), mask)
+    changed = datamodule(tmp_path / "moved")
+    changed.setup("fit")
+    assert len(set(cache.rglob("mri/*.npy")) - cases) == 2
+    assert changed.fingerprint() != first.fingerprint()
 
 
 def test_checkpoint_carries_the_plan(tmp_path, cache):

@@ -66,6 +66,26 @@ def test_bins_and_grades():
     assert found["dsc_mean_koos1"] == 1.0
     assert np.isnan(found["dsc_mean_koos4"])
     assert found["rve_mean"] == pytest.approx(-0.45)
+    assert (found["exams_small"], found["exams_medium"], found["exams_large"]) == (1, 1, 0)
+    assert found["miss_rate_medium"] == 0
+
+
+def test_a_second_reader_is_scored_on_the_exams_that_have_one():
+    pairs = [score_pair(cube(5, 15), cube(5, last), (1, 1, 1)) for last in (15, 10)]
+    rows = table(*pairs)
+    again = [score_pair(cube(5, 15), cube(6, 16), (1, 1, 1)), dict.fromkeys(SCORES, float("nan"))]
+    rows |= {f"reader_{name}": np.array([one[name] for one in again]) for name in SCORES}
+    found = score_exams(rows)
+    assert found["reader_exams"] == 1
+    assert found["reader_dsc_mean"] == pytest.approx(0.9)
+    assert found["dsc_mean"] == pytest.approx((1 + 2 * 500 / 1500) / 2)
+
+
+def test_width_of_intervals_is_relative_to_the_truth():
+    rows = table(score_pair(cube(5, 15), cube(5, 15), (1, 1, 1)), score_pair(cube(0, 0), cube(0, 0), (1, 1, 1)))
+    rows |= {"low_ml": np.array([0.8, 0.0]), "high_ml": np.array([1.3, 0.4])}
+    assert score_exams(rows)["interval_width_median"] == pytest.approx(0.5)
+    assert score_exams(rows)["interval_coverage"] == 1
 
 
 def test_human_limits_at_the_quartiles():

@@ -25,6 +25,7 @@ class ExamFiles:
         session: Name within the patient.
         images: Modality to file or DICOM folder.
         masks: Modality to the label on (or near) the grid of that image.
+        second: The same of a second reader, where there is one.
         site: Where it was acquired; ``""`` when unknown.
         metadata: From ``exams.tsv``.
     """
@@ -33,6 +34,7 @@ class ExamFiles:
     session: str
     images: dict[str, Path] = field(default_factory=dict)
     masks: dict[str, Path] = field(default_factory=dict)
+    second: dict[str, Path] = field(default_factory=dict)
     site: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -92,13 +94,14 @@ def _bids(root: Path) -> list[ExamFiles]:
     entity = r"^(?P<patient>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?_(?:[a-z]+-[A-Za-z0-9]+_)*"
     files = [*root.glob("sub-*/anat/*.nii*"), *root.glob("sub-*/ses-*/anat/*.nii*")]
     exams = _gather(files, entity + rf"(?P<kind>(ce)?T1w|T2w){_END}")
-    for folder in sorted((root / "derivatives").glob("manual_segmentation_masks_of_*")):
-        kind = modality_of(folder.name)
-        for path in sorted(folder.rglob("*_mask.nii*")):
-            match = re.search(entity, path.name)
-            exam = match and exams.get((match["patient"], match["session"] or "ses-1"))
-            if exam and kind:
-                exam.masks.setdefault(kind, path)
+    for reader in ("manual_segmentation", "second_observer"):
+        for folder in sorted((root / "derivatives").glob(f"{reader}_masks_of_*")):
+            kind = modality_of(folder.name)
+            for path in sorted(folder.rglob("*_mask.nii*")):
+                match = re.search(entity, path.name)
+                exam = match and exams.get((match["patient"], match["session"] or "ses-1"))
+                if exam and kind:
+                    (exam.masks if reader == "manual_segmentation" else exam.second).setdefault(kind, path)
     return list(exams.values())
 
 

@@ -1,0 +1,92 @@
+"""What a tested exam leaves behind: one row of numbers, of which cohorts are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..contracts import MRIBatch
+from ..metrics.koos_grading import grade_probabilities
+from ..metrics.schwannoma_measures import axial_diameter_mm, grading_features, largest_component, mid_plane_mm, parts
+from ..metrics.segmentation_scores import SCORES, score_pair
+from .segmentation_inference import Cut
+
+Array = NDArray[np.floating]
+Interval = Callable[[Array, float], tuple[float, float]]
+
+
+def exam_row(
+    datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], cut: Cut, interval: Interval, grading: Array
+) -> dict[str, float]:
+    """Scores, interval and clinical numbers of one exam, by column.
+
+    Masks are compared on the grid of the image that the label was drawn on. What clinics report is measured on the
+    planned grid, of the network's mask and of the label alike.
+
+    Args:
+        datamodule: Holds the exam.
+        batch: The exam.
+        probability: Of tumour on the planned grid, ``(x, y, z)``.
+        cut: Probability to mask.
+        interval: Probability and voxel's ml to the ends of the volume's interval, ml.
+        grading: From :func:`~neurotwin.metrics.koos_grading.fit_grades`.
+    """
+    row = int(batch.window[0])
+    exam = datamodule.exam(row)
+    kind, image, affine = datamodule.reference_grid(exam)
+    native = datamodule.to_native(probability, affine, image)
+    mask = cut(native, image.voxel_ml)
+    truth = exam.masks[kind].data > 0 if kind in exam.masks else datamodule.moved_mask(exam, image)
+    found = score_pair(truth, mask, image.spacing_mm)
+    found["low_ml"], found["high_ml"] = interval(native, image.voxel_ml)
+    if datamodule.two_readers:
+        again = dict.fromkeys(SCORES, float("nan"))
+        if kind in exam.masks and kind in exam.second:
+            again = score_pair(truth, exam.second[kind].data > 0, image.spacing_mm)
+        found |= {f"reader_{name}": value for name, value in again.items()}
+    return found | _clinical(datamodule, batch, probability, cut, grading) | _course(datamodule, exam, row, found)
+
+
+def _clinical(
+    datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], cut: Cut, grading: Array
+) -> dict[str, float]:
+    spacing = datamodule.plan.spacing_mm
+    mask = cut(probability, float(np.prod(spacing)) / 1000)
+    label = largest_component(batch.mask[0].cpu().numpy() > 0)
+    middle = mid_plane_mm(shown(batch.image[0].cpu().numpy(), batch.present[0].cpu().numpy()), spacing)
+    measured, features = parts(mask, spacing, middle), grading_features(mask, spacing, middle)
+    chances = grade_probabilities(grading, features)
+    return {
+        **{f"koos_p{grade}": float(p) for grade, p in enumerate(chances, 1)},
+        "extrameatal_share": float("nan") if features is None else float(features[-1]),
+        "axial_mm": measured["axial_diameter_mm"] or 0.0,
+        "axial_truth_mm": axial_diameter_mm(label, spacing)[0],
+    }
+
+
+def _course(datamodule: Any, exam: Any, row: int, found: dict[str, float]) -> dict[str, float]:
+    """Whose exam it is, when, and what a simulator knows of the tumour itself."""
+    known = {name: _number(exam.metadata.get(name)) for name in ("volume_ml", "extrameatal_ml")}
+    exact, outside = known["volume_ml"], known["extrameatal_ml"]
+    return {
+        "patient": float(datamodule.patient_number(row)),
+        "months": float("nan") if exam.months is None else exam.months,
+        "operated": float(str(exam.metadata.get("operated")) == "True"),
+        "exact_ml": found["truth_ml"] if np.isnan(exact) else exact,
+        "extrameatal_share_truth": outside / exact if exact > 0 else float("nan"),
+    }
+
+
+def shown(image: Array, present: NDArray[np.bool_]) -> Array:
+    """The first modality that is there, ``(x, y, z)``."""
+    return np.asarray(image[int(np.argmax(present))])
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
