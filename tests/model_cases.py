@@ -44,6 +44,8 @@ SPECS = {
     "line_residual": ATLAS,
     "montage_ensemble": SCALP,
     "rmm": CIRCUIT,
+    "gru": CIRCUIT,
+    "plrnn": CIRCUIT,
     "dynunet": BRAIN,
     "vs_unet": BRAIN,
     "fast_vs": BRAIN,

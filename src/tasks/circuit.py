@@ -76,6 +76,10 @@ class Circuit(BaseTask):
         self.strategy = strategy or TeacherForcing()
         self.teacher_epochs, self.weight_penalty, self.max_inputs = teacher_epochs, weight_penalty, max_inputs
         self.silence_weight, self.counterfactual_s = silence_weight, counterfactual_s
+        if silence_weight and self._synaptic(*self._zeros()).isnan().any():
+            raise ConfigError(
+                f"task.silence_weight={silence_weight:g}: {type(model).__name__} has no synapses to silence"
+            )
         self.register_buffer("fitted", torch.tensor(False))
         self.states: ShotStates | None = None
         self.conductances: list[ConductanceMap] = []
@@ -138,12 +142,32 @@ class Circuit(BaseTask):
             )
             self.states = ShotStates(voltage, self._table[train], self.dynamics.hidden_scale)
 
+    @torch.no_grad()
+    def _drive_anew(self) -> None:
+        """Let the recordings drive hidden states again, where training has changed how they do."""
+        if not self.dynamics.trains_hidden:
+            return
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        split = data.split(data.fold)
+        rows = np.concatenate([split["train"], split["val"]])
+        trial, first, _ = data.stretches[rows].T
+        for k in np.unique(trial):
+            here = trial == k
+            self._table[rows[here]] = self.dynamics.warm_up(data.recordings[k].voltage, first[here])
+
+    def on_validation_start(self) -> None:
+        """Start free runs from states that belong to the model as it is now."""
+        super().on_validation_start()
+        self._drive_anew()
+
     def on_train_epoch_start(self) -> None:
         """Tell the strategy how far training is; forget the optimiser's moments where teacher forcing ends."""
         done = self.current_epoch - self.teacher_epochs
         if done == 0 and self.teacher_epochs:
             # Shooting has gradients a hundred times larger: with the moments of teacher forcing its first steps leap.
             self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
+        if self.current_epoch:
+            self._drive_anew()
         if done >= 0:
             self.strategy.start_epoch(done, (self.trainer.max_epochs or 1) - self.teacher_epochs)
 
@@ -231,6 +255,9 @@ class Circuit(BaseTask):
         for name, value in scores.items():
             if np.isfinite(value):
                 self.log(f"test/{name}", value)
+
+    def _zeros(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, self.dynamics.n_nodes), torch.zeros(1, sum(self.dynamics.hidden_sizes))
 
     def _synaptic(self, voltage: Tensor, hidden: Tensor) -> Tensor:
         """Synaptic current of each neuron, nA; NaN from a model that knows none."""

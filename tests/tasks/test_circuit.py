@@ -9,6 +9,7 @@ from lightning import Trainer
 from neurotwin.contracts import CircuitBatch, DynamicsModel
 from neurotwin.datamodules.half_center import HalfCenterDataModule
 from neurotwin.errors import ConfigError
+from neurotwin.models.latent import GRUCircuit
 from neurotwin.models.rmm import RMM
 from neurotwin.tasks.circuit import Circuit, silent
 from neurotwin.tasks.forcing import (
@@ -143,7 +144,31 @@ def test_errors_name_the_key():
         GeneralisedTeacherForcing(2.0)
     with pytest.raises(ConfigError, match="is no circuit model"):
         Circuit(nn.Linear(2, 2))
+    with pytest.raises(ConfigError, match="GRUCircuit has no synapses to silence"):
+        Circuit(GRUCircuit(2, 1e4), silence_weight=1.0)
     assert isinstance(small_model(), DynamicsModel)
+
+
+def test_a_black_box_learns_from_states_that_follow_its_weights(tmp_path):
+    cut = {"n_trials": 2, "folds": 2, "fold": 1, "seconds": 0.8, "drop_s": 0.2, "segment_s": 0.3, "shot_steps": 20}
+    data = HalfCenterDataModule(**cut, batch_size=64, noise_sd_mv=0.0)
+    torch.manual_seed(0)
+    task = Circuit(
+        GRUCircuit(2, 10_000.0, size=6, run_in_ms=50.0),
+        GeneralisedTeacherForcing(0.2, train_states=False),
+        optimizer=partial(torch.optim.Adam, lr=1e-2),
+    )
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(max_epochs=2, accelerator="cpu", num_sanity_val_steps=0, **quiet)
+    trainer.fit(task, datamodule=data)
+    trainer.test(task, datamodule=data, verbose=False)
+    row = data.split(1)["test"][0]
+    trial, first, _ = data.stretches[row]
+    expected = task.model.warm_up(data.recordings[trial].voltage, np.array([first]))[0]
+    torch.testing.assert_close(task._table[row], expected, atol=1e-5, rtol=1e-4)
+    assert "test/counterfactual_divergence" in trainer.callback_metrics
+    assert "test/conductance_error" not in trainer.callback_metrics, "a black box has none"
+    assert [figure.stem for figure in task.figures(tmp_path, data)] == ["voltage", "interventions"]
 
 
 @pytest.mark.parametrize("strategy", [TeacherForcing(), MultipleShooting(True, 1.0, 1.0), MultipleShooting(False)])
