@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import yaml
+from numpy.typing import NDArray
 
 from . import __version__
 from .config import flatten, instantiate, load_config
@@ -20,6 +21,7 @@ from .errors import ConfigError, did_you_mean
 from .registry import list_configs
 from .simulators.eeg import STATES, sample_states
 from .simulators.half_center import HIDDEN_UNITS
+from .simulators.patch_clamp import ClampSession
 from .simulators.whole_brain import Scans
 
 
@@ -116,6 +118,33 @@ def _(recording: CircuitRecording, simulator: Any) -> xr.Dataset:
     time = _clock(len(recording.voltage), recording.sampling_rate_hz)
     neurons = list(range(1, recording.n_nodes + 1))
     return xr.Dataset(found, {"time": time, "neuron": neurons}, {"sampling_rate_hz": recording.sampling_rate_hz})
+
+
+@describe.register
+def _(recording: ClampSession, simulator: Any) -> xr.Dataset:
+    sweeps, neuron = recording.sweeps, simulator.neuron
+    dims = ("sweep", "time")
+
+    def all_of(name: str) -> NDArray[Any]:
+        return np.stack([sweep.truth[name] if name in sweep.truth else getattr(sweep, name) for sweep in sweeps])
+
+    found = {
+        "voltage": (dims, np.stack([s.voltage for s in sweeps]), _measured("mV", "membrane potential, with noise")),
+        # The same number is the density in µA/cm² in a membrane of 1e-3 cm².
+        "injected_current": (dims, all_of("current"), _measured("nA", "injected current")),
+        "true_voltage": (dims, all_of("voltage"), _truth("mV", "membrane potential without noise")),
+        "ionic_current": ((*dims, "current"), all_of("currents"), _truth("µA/cm²", "ionic current, outward positive")),
+        "left": (("sweep", "current"), all_of("ratios"), _truth("1", "what the condition leaves of each conductance")),
+        "parameters": (("sweep", "parameter"), all_of("theta"), _truth("see parameter_unit", "parameters of the cell")),
+    }
+    coordinates = {
+        "time": _clock(len(sweeps[0].voltage), simulator.sampling_rate_hz),
+        "condition": ("sweep", [sweep.condition for sweep in sweeps]),
+        "current": [current.name for current in neuron.currents],
+        "parameter": list(neuron.names),
+        "parameter_unit": ("parameter", list(neuron.units)),
+    }
+    return xr.Dataset(found, coordinates, {"sampling_rate_hz": simulator.sampling_rate_hz})
 
 
 @describe.register

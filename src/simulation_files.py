@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.io import savemat
 
-from .contracts import CircuitRecording, Exam, Recording
+from .contracts import CircuitRecording, ClampRecording, Exam, Recording
 from .datamodules.formats.edf_writer import write_edf
-from .datamodules.formats.nwb_writer import write_nwb
+from .datamodules.formats.nwb_writer import write_clamp_nwb, write_nwb
 from .datamodules.formats.szcore_tsv import write_szcore_tsv
 from .datamodules.formats.timeseries import TimeSeries
 from .datamodules.formats.timeseries_writer import WRITERS, write_timeseries
@@ -19,6 +21,7 @@ from .datamodules.formats.volume_files import write_volume
 from .errors import ConfigError, did_you_mean
 from .simulation import Simulated
 from .simulators.half_center import write_mat
+from .simulators.patch_clamp import ClampSession
 from .simulators.whole_brain import Scans
 
 
@@ -71,6 +74,36 @@ def _(recording: CircuitRecording, path: Path, simulated: Simulated) -> list[Pat
     else:
         pd.DataFrame(columns).to_csv(path, index=False, float_format="%.6g")
     return [path]
+
+
+@_write.register
+def _(recording: ClampSession, path: Path, simulated: Simulated) -> list[Path]:
+    """One file a condition (``<name>_<condition>``, as `datamodule=patch_clamp` takes them); CSV: one a sweep."""
+    kind = _suffix(path, (".nwb", ".npz", ".mat", ".csv"), simulated.name)
+    files: dict[str, list[ClampRecording]] = {}
+    conditions = {sweep.condition for sweep in recording.sweeps}
+    for number, sweep in enumerate(recording.sweeps):
+        label = "_" + "-".join(re.findall(r"[\w.]+", sweep.condition)) if len(conditions) > 1 else ""
+        label += f"_{number}" if kind == ".csv" and len(recording.sweeps) > 1 else ""
+        files.setdefault(label, []).append(sweep)
+    names = [current.name for current in simulated.simulator.neuron.currents]
+    text = f"simulated: {simulated.name}, {simulated.data.attrs['settings']}"
+    written = []
+    for label, sweeps in files.items():
+        target = path.with_name(f"{path.stem}{label}{path.suffix}")
+        if kind == ".nwb":
+            written.append(write_clamp_nwb(target, sweeps, text, names))
+            continue
+        voltage, current = (np.squeeze(np.stack([getattr(s, name) for s in sweeps])) for name in ("voltage", "current"))
+        arrays: dict[str, Any] = {"t_ms": simulated.data.time.values * 1e3, "V_mV": voltage, "I_nA": current}
+        if kind == ".csv":
+            pd.DataFrame(arrays).to_csv(target, index=False, float_format="%.8g")
+        else:
+            truth = {"true_currents": np.stack([sweep.currents for sweep in sweeps]), "current_names": np.array(names)}
+            truth |= {"parameters": sweeps[0].truth["theta"], "parameter_names": simulated.data.parameter.values}
+            np.savez_compressed(target, **arrays, **truth) if kind == ".npz" else savemat(target, {**arrays, **truth})
+        written.append(target)
+    return written
 
 
 @_write.register

@@ -5,6 +5,7 @@ import pytest
 from neurotwin import simulate
 from neurotwin.cli import main
 from neurotwin.datamodules.formats.circuit_files import read_circuit
+from neurotwin.datamodules.formats.clamp_files import read_clamp
 from neurotwin.datamodules.formats.szcore_tsv import read_szcore_tsv
 from neurotwin.datamodules.formats.timeseries import read_timeseries
 from neurotwin.errors import ConfigError
@@ -16,6 +17,7 @@ from neurotwin.simulation_files import write
 SHORT = {
     "half_center": {"seconds": 0.2, "burn_in_s": 0.0},
     "eeg": {"minutes": 1.0},
+    "patch_clamp": {"neuron.name": "nakl", "duration_ms": 60.0, "conditions": ["control", "K -50%"], "repeats": 2},
     "whole_brain": {"rest_volumes": 60, "story_volumes": 40},
     "schwannoma": {"fov_mm": [96, 80, 32], "fine_mm": 1.5},
 }
@@ -70,6 +72,39 @@ def test_nwb_holds_volts_and_amperes(made, tmp_path):
         np.testing.assert_allclose(held.stimulus["current_1"].data[:], 1e-9 * data.injected_current[:, 0])
         truth = held.processing["truth"]["synaptic_current"]
         assert (truth.unit, truth.rate) == ("amperes", 10_000.0)
+
+
+@pytest.mark.parametrize("suffix", [".nwb", ".npz", ".mat"])
+def test_clamp_files_come_back_one_a_condition(made, tmp_path, suffix):
+    control, blocked = write(made["patch_clamp"], tmp_path / f"cell{suffix}")
+    assert (control.name, blocked.name) == (f"cell_control{suffix}", f"cell_K-50{suffix}")
+    data = made["patch_clamp"].data
+    for number, sweep in enumerate(read_clamp(blocked), start=2):
+        np.testing.assert_allclose(sweep.voltage, data.voltage[number], rtol=1e-6)
+        np.testing.assert_allclose(sweep.current, data.injected_current[number], atol=1e-9)
+        assert sweep.sampling_rate_hz == pytest.approx(50_000.0)
+
+
+def test_a_csv_holds_a_sweep(made, tmp_path):
+    paths = write(made["patch_clamp"], tmp_path / "cell.csv")
+    assert len(paths) == 4
+    np.testing.assert_allclose(read_clamp(paths[3])[0].voltage, made["patch_clamp"].data.voltage[3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["half_center", "patch_clamp"])
+def test_nwb_is_valid(made, tmp_path, name):
+    import pynwb
+
+    for path in write(made[name], tmp_path / "trial.nwb"):
+        assert pynwb.validate(path=str(path)) == []
+
+
+def test_ionic_currents_add_up_to_what_charges_the_membrane(made):
+    data = made["patch_clamp"].data.isel(sweep=0)
+    slope = np.gradient(data.true_voltage.values, 0.02)
+    net = data.injected_current - data.ionic_current.sum("current")
+    assert data.parameters.sel(parameter="capacitance") == 1.0
+    assert np.corrcoef(slope[5:-5], net[5:-5])[0, 1] > 0.99
 
 
 def test_eeg_is_written_with_its_seizures(made, tmp_path):

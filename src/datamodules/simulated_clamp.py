@@ -49,7 +49,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
         **arguments: Any,
     ):
         super().__init__(conditions=tuple(conditions), sampling_rate_hz=sampling_rate_hz, **arguments)
-        self.repeats, self.data_seed = repeats, data_seed
+        self.data_seed = data_seed
         self.simulator = PatchClampSimulator(
             load_neuron(neuron),
             duration_ms=duration_ms,
@@ -61,13 +61,10 @@ class SimulatedClampDataModule(PatchClampDataModule):
             conductance_spread=conductance_spread,
             off_target=off_target,
             substeps=substeps,
+            conditions=tuple(conditions),
+            repeats=repeats,
         )
 
     def load(self) -> list[ClampRecording]:
         """Simulate all sweeps of one cell."""
-        theta = self.simulator.cell(self.data_seed)
-        return [
-            self.simulator.sweep(theta, condition, self.data_seed, 1000 * repeat + number)
-            for number, condition in enumerate(self.conditions)
-            for repeat in range(self.repeats)
-        ]
+        return list(self.simulator.record(self.data_seed).sweeps)

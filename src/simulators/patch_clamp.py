@@ -7,7 +7,7 @@ not be read, so that all are ours: x of the Lorenz system slowed to milliseconds
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numba
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..biophysics.conductance import Neuron, kind
+from ..biophysics.conductance import Neuron, kind, load_neuron
 from ..biophysics.simulate import follow
 from ..contracts import ClampRecording
 from ..errors import ConfigError, did_you_mean
@@ -49,6 +49,13 @@ DRUGS = {
 
 
 @dataclass(frozen=True)
+class ClampSession:
+    """Sweeps of one cell: every condition in turn, its repeats side by side."""
+
+    sweeps: tuple[ClampRecording, ...]
+
+
+@dataclass(frozen=True)
 class PatchClampSimulator:
     """Sweeps of one neuron.
 
@@ -66,6 +73,8 @@ class PatchClampSimulator:
         conductance_spread: Conductances are drawn log-uniformly between 1/spread and spread times nominal.
         off_target: Whether drugs act on their off-targets too.
         substeps: Integration steps a sample; an estimator should use fewer.
+        conditions: Of :meth:`record`, see :meth:`ratios`.
+        repeats: Sweeps a condition: the same current, other noise.
     """
 
     neuron: Neuron
@@ -81,6 +90,8 @@ class PatchClampSimulator:
     conductance_spread: float = 1.0
     off_target: bool = False
     substeps: int = 4
+    conditions: Sequence[str] = ("control",)
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         if self.duration_ms <= self.rest_ms or self.noise_sd_mv < 0 or self.conductance_spread < 1:
@@ -151,6 +162,17 @@ class PatchClampSimulator:
         acts = {**drug.targets, **(drug.off_targets if self.off_target else {})}
         return {name: 1 - 1 / (1 + (ic50 / dose) ** hill) for name, (ic50, hill) in acts.items()}
 
+    def record(self, seed: int) -> ClampSession:
+        """All conditions and repeats of the cell ``seed``."""
+        theta = self.cell(seed)
+        return ClampSession(
+            tuple(
+                self.sweep(theta, condition, seed, 1000 * repeat + number)
+                for number, condition in enumerate(self.conditions)
+                for repeat in range(self.repeats)
+            )
+        )
+
     def sweep(self, theta: Array, condition: str = "control", seed: int = 0, noise_seed: int = 0) -> ClampRecording:
         """One sweep of the cell ``theta`` in a condition.
 
@@ -182,6 +204,11 @@ class PatchClampSimulator:
             currents=currents,
             truth={"theta": theta, "voltage": voltage, "ratios": ratios},
         )
+
+
+def declared_neuron(name: str) -> Neuron:
+    """The neuron of ``configs/model/<name>.yaml``, or of a YAML file at the path ``name``."""
+    return load_neuron(name)
 
 
 def lorenz(n: int, dt_ms: float, rng: np.random.Generator, slow_ms: float = 8.0) -> Array:

@@ -1,14 +1,19 @@
-"""Circuit recordings written as NWB: intracellular series in volts and amperes, truth in a processing module."""
+"""Intracellular recordings as NWB: series in volts and amperes, what no instrument sees in a processing module."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
-from ...contracts import CircuitRecording
+from ...contracts import CircuitRecording, ClampRecording
+
+if TYPE_CHECKING:
+    from pynwb import NWBFile
 
 #: A file without a clock time: NWB asks for one, this one says that there is none.
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,25 +28,87 @@ def write_nwb(path: Path, recording: CircuitRecording, description: str, start: 
         description: Of the session.
         start: Clock time of the first sample; 1970-01-01 where there is none.
     """
-    from pynwb import NWBHDF5IO, NWBFile, TimeSeries
-    from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
+    from pynwb import TimeSeries
 
-    identifier = str(uuid5(NAMESPACE_URL, f"{recording.name} {description}"))
-    file = NWBFile(description, identifier, start or _NO_TIME, source_script="neurotwin", source_script_file_name="-")
-    device = file.create_device(name="amplifier", description="simulated, or not stated")
+    file = _file(recording.name, description, start)
     rate = float(recording.sampling_rate_hz)
     for n in range(recording.n_nodes):
-        electrode = file.create_icephys_electrode(name=f"neuron_{n + 1}", description="intracellular", device=device)
-        common = {"electrode": electrode, "gain": 1.0, "rate": rate, "starting_time": 0.0, "sweep_number": np.uint32(0)}
-        volts, amperes = 1e-3 * recording.voltage[:, n], 1e-9 * recording.current[:, n]
-        response = CurrentClampSeries(name=f"voltage_{n + 1}", data=volts, unit="volts", **common)
-        stimulus = CurrentClampStimulusSeries(name=f"current_{n + 1}", data=amperes, unit="amperes", **common)
-        file.add_acquisition(response)
-        file.add_stimulus(stimulus)
+        _add_sweep(file, f"neuron_{n + 1}", n + 1, 0, recording.voltage[:, n], recording.current[:, n], rate, "")
     if recording.synaptic is not None:
         module = file.create_processing_module("truth", "what the simulator knows and no instrument sees")
         amperes = 1e-9 * recording.synaptic
         module.add(TimeSeries(name="synaptic_current", data=amperes, unit="amperes", rate=rate, starting_time=0.0))
+    return _write(path, file)
+
+
+def write_clamp_nwb(
+    path: Path,
+    sweeps: Sequence[ClampRecording],
+    description: str,
+    current_names: Sequence[str] = (),
+    origin: str = "truth",
+    start: datetime | None = None,
+) -> Path:
+    """Write the sweeps of one neuron, with its ionic currents where they are known.
+
+    Args:
+        path: File to write.
+        sweeps: Voltages in mV, injected currents in nA; the file holds V and A.
+        description: Of the session.
+        current_names: Of the ionic currents, which stay densities, in A/m².
+        origin: What the ionic currents are: ``truth`` of a simulator, or ``prediction``.
+        start: Clock time of the first sample; 1970-01-01 where there is none.
+    """
+    from pynwb import TimeSeries
+
+    file = _file(sweeps[0].name, description, start)
+    for number, sweep in enumerate(sweeps):
+        rate = float(sweep.sampling_rate_hz)
+        _add_sweep(file, "neuron", f"{number:03d}", number, sweep.voltage, sweep.current, rate, sweep.condition)
+    if all(sweep.currents is not None for sweep in sweeps) and current_names:
+        module = file.create_processing_module(origin, "what no instrument sees; columns: " + ", ".join(current_names))
+        for number, sweep in enumerate(sweeps):
+            assert sweep.currents is not None
+            series = TimeSeries(
+                name=f"ionic_current_{number:03d}",
+                data=1e-2 * sweep.currents,  # µA/cm²
+                unit="A/m^2",
+                description=f"outward positive; columns: {', '.join(current_names)}",
+                rate=float(sweep.sampling_rate_hz),
+                starting_time=0.0,
+            )
+            module.add(series)
+    return _write(path, file)
+
+
+def _file(name: str, description: str, start: datetime | None) -> NWBFile:
+    from pynwb import NWBFile
+
+    identifier = str(uuid5(NAMESPACE_URL, f"{name} {description}"))
+    return NWBFile(description, identifier, start or _NO_TIME, source_script="neurotwin", source_script_file_name="-")
+
+
+def _add_sweep(
+    file: NWBFile, electrode: str, label: Any, number: int, voltage_mv: Any, current_na: Any, rate: float, text: str
+) -> None:
+    """A response and its stimulus, and the row of the recordings table that says that they belong together."""
+    from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
+
+    device = file.devices.get("amplifier") or file.create_device("amplifier", "simulated, or not stated")
+    where = file.icephys_electrodes.get(electrode)
+    where = where or file.create_icephys_electrode(name=electrode, description="intracellular", device=device)
+    common: dict[str, Any] = {"electrode": where, "gain": 1.0, "rate": rate, "starting_time": 0.0}
+    common |= {"sweep_number": np.uint32(number), "stimulus_description": text or "N/A"}
+    response = CurrentClampSeries(name=f"voltage_{label}", data=1e-3 * voltage_mv, unit="volts", **common)
+    stimulus = CurrentClampStimulusSeries(name=f"current_{label}", data=1e-9 * current_na, unit="amperes", **common)
+    file.add_acquisition(response)
+    file.add_stimulus(stimulus)
+    file.add_intracellular_recording(electrode=where, stimulus=stimulus, response=response)
+
+
+def _write(path: Path, file: NWBFile) -> Path:
+    from pynwb import NWBHDF5IO
+
     with NWBHDF5IO(path, "w") as target:
         target.write(file)
     return path
