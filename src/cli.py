@@ -90,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("run")
     sub.add_argument("--input", required=True, type=Path, dest="source")
     sub.add_argument("--output", required=True, type=Path, dest="target", help="folder for the results")
+    sub.add_argument("--bids", action="store_true", help="masks and events as a BIDS derivative")
     sub = verb("runs", verbs.runs, "List the runs below the runs folder")
     sub.add_argument("experiment", nargs="?", default="", help="only those whose name begins so")
     sub.add_argument("--dir", type=Path, default=None, help="runs folder (default $NEUROTWIN_RUNS or ./runs)")

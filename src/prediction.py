@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from .contracts import FilePredictor
@@ -9,13 +10,14 @@ from .errors import ConfigError, DataError
 from .run_folder import Run, load_run
 
 
-def predict(run: Run | str | Path, source: str | Path, target: str | Path) -> list[Path]:
+def predict(run: Run | str | Path, source: str | Path, target: str | Path, bids: bool = False) -> list[Path]:
     """Apply the checkpoint of a run to a file; the training data are not needed.
 
     Args:
         run: A run or its folder.
         source: A file in a format that the run's datamodule reads.
         target: Folder for the results; made if it is not there.
+        bids: Write masks and events as a BIDS derivative, see :func:`~.bids.file_derivative`.
 
     Returns:
         The written files.
@@ -34,4 +36,9 @@ def predict(run: Run | str | Path, source: str | Path, target: str | Path) -> li
     datamodule = task.datamodule
     if not isinstance(task, FilePredictor):
         raise ConfigError(f"{run.path.name}: {type(task).__name__} cannot be applied to files")
-    return task.predict_file(datamodule, source, target)
+    if not bids:
+        return task.predict_file(datamodule, source, target)
+    from .bids import file_derivative
+
+    with tempfile.TemporaryDirectory() as folder:
+        return file_derivative(task.predict_file(datamodule, source, Path(folder)), source, target, run)

@@ -99,9 +99,10 @@ def _(recording: ClampSession, path: Path, simulated: Simulated) -> list[Path]:
         if kind == ".csv":
             pd.DataFrame(arrays).to_csv(target, index=False, float_format="%.8g")
         else:
-            truth = {"true_currents": np.stack([sweep.currents for sweep in sweeps]), "current_names": np.array(names)}
-            truth |= {"parameters": sweeps[0].truth["theta"], "parameter_names": simulated.data.parameter.values}
-            np.savez_compressed(target, **arrays, **truth) if kind == ".npz" else savemat(target, {**arrays, **truth})
+            arrays |= {"true_currents": np.stack([np.asarray(sweep.currents) for sweep in sweeps])}
+            arrays |= {"current_names": np.array(names), "parameters": sweeps[0].truth["theta"]}
+            arrays |= {"parameter_names": simulated.data.parameter.values}
+            np.savez_compressed(target, **arrays) if kind == ".npz" else savemat(target, arrays)
         written.append(target)
     return written
 

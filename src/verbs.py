@@ -80,7 +80,7 @@ def predict(options: argparse.Namespace) -> None:
     """Apply a trained run to a user's file."""
     from . import prediction
 
-    for path in prediction.predict(options.run, options.source, options.target):
+    for path in prediction.predict(options.run, options.source, options.target, options.bids):
         print(path)
 
 
