@@ -13,6 +13,7 @@ _LAZY = {
     "train": ".engine",
     "resume": ".engine",
     "evaluate": ".engine",
+    "replay": ".replaying",
     "predict": ".prediction",
     "audit": ".leakage.audit",
     "reproduce": ".reproduction",

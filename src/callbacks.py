@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import random
 import time
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from .errors import NeurotwinError
 from .files import replaced, write_text
 
 HEARTBEAT_S = 60.0
@@ -45,7 +43,7 @@ class RunState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers and tensors only: checkpoints load with ``weights_only=True``."""
-        return {"rows": self.rows, "should_stop": self.should_stop, "random": _random_state()}
+        return {"rows": self.rows, "should_stop": self.should_stop, "random": random_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the state of the checkpoint."""
@@ -68,7 +66,7 @@ class RunState(Callback):
         for config in trainer.lr_scheduler_configs:
             if config.reduce_on_plateau and config.monitor in self.rows[-1]:
                 config.scheduler.step(self.rows[-1][config.monitor])  # type: ignore[arg-type]
-        _set_random_state(self._random)
+        set_random_state(self._random)
         self._random = None
         iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
 
@@ -94,23 +92,6 @@ class RunState(Callback):
             writer.writeheader()
             writer.writerows(self.rows)
             write_text(self.path, text.getvalue())
-
-
-class StopOnNonFinite(Callback):
-    """End the run with a clear error when the loss is NaN or infinite: later epochs cannot repair it."""
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Check the loss of the step."""
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if not isinstance(loss, torch.Tensor) or (loss.is_cuda and batch_idx % 50):
-            return  # reading a loss from a GPU at every step would stall it
-        if not math.isfinite(float(loss)):
-            raise NeurotwinError(
-                f"the loss is {float(loss)} in epoch {trainer.current_epoch}, batch {batch_idx}: "
-                "lower optimizer.lr, set trainer.gradient_clip_val=1, or check the data for NaN"
-            )
 
 
 class Heartbeat(Callback):
@@ -240,7 +221,8 @@ class ProgressBar(RichProgressBar):
         return shown
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
+    """The state of all generators, in plain containers and tensors."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     state: dict[str, Any] = {
         "python": random.getstate(),
@@ -252,7 +234,8 @@ def _random_state() -> dict[str, Any]:
     return state
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put back what :func:`random_state` gave."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]

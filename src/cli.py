@@ -86,6 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub = verb("evaluate", verbs.evaluate, "Score a trained run on a split")
     sub.add_argument("run")
     sub.add_argument("--split", default="test", help="train, val or test")
+    sub = verb("replay", verbs.replay, "Run the step again that had a NaN or infinity, and show where it came from")
+    sub.add_argument("run")
     sub = verb("predict", verbs.predict, "Apply a trained run to a file of your own")
     sub.add_argument("run")
     sub.add_argument("--input", required=True, type=Path, dest="source")

@@ -24,6 +24,7 @@ from .contracts import DataSpec
 from .errors import ConfigError, NeurotwinError
 from .files import replaced, unwritable, write_json, write_text
 from .gates import Pieces, build, check_targets
+from .numerical_health import NumericalHealth
 from .plotting import save as save_plots
 from .provenance import new_record, now, process_identity
 from .run_folder import LockedError, Run, claim, load_run, locked, remove_drafts
@@ -231,8 +232,11 @@ def _fit_and_test(
     if config["compile"]:
         pieces.model.compile()  # in place: the state dict keeps its names
     state = own.RunState(folder / "metrics.csv")
-    used: list[Any] = [state, own.StopOnNonFinite(), *callbacks]
-    used += [instantiate(node) for node in config["callbacks"].values()]
+    configured = [instantiate(node) for node in config["callbacks"].values()]
+    health = next((c for c in configured if isinstance(c, NumericalHealth)), None) or NumericalHealth()
+    if leader:
+        health.tell = lambda text: run.update(warnings=[*run.record.get("warnings", []), text])
+    used: list[Any] = [state, health, *callbacks, *(c for c in configured if c is not health)]
     best = own.best_checkpoint(checkpoints, metric, config["objective"]["mode"]) if metric else None
     used += [best] if best else []
     used += [own.LastCheckpoint(checkpoints, state)]

@@ -159,6 +159,8 @@ def print_run(run: Run) -> None:
     print_metrics(run.metrics)
     for figure in run.figures:
         print(f"figure  {figure}")
+    for text in run.record.get("warnings", ()):
+        print(f"warning {printable(str(text))}")
     print(f"run     {run.path}")
 
 

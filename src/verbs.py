@@ -76,6 +76,13 @@ def evaluate(options: argparse.Namespace) -> None:
     print_metrics(engine.evaluate(options.run, options.split))
 
 
+def replay(options: argparse.Namespace) -> None:
+    """Run the step again whose loss or gradient was not finite."""
+    from . import replaying
+
+    print(replaying.replay(options.run))
+
+
 def predict(options: argparse.Namespace) -> None:
     """Apply a trained run to a user's file."""
     from . import prediction

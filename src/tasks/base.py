@@ -118,6 +118,16 @@ class BaseTask(LightningModule):
         """Lightning hook."""
         self.step(batch, "val")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lightning hook: what the task chose on validation data goes with the weights that it was chosen for.
+
+        A callback that averages weights puts its copy of the task here and hands the task its own weights back before
+        ``on_validation_epoch_end``, so that its copy of what is chosen there (a threshold, a cut) is an epoch old.
+        """
+        own = {name: value for name, value in self.named_buffers() if not name.startswith("model.")}
+        known = checkpoint["state_dict"]
+        known.update({name: value.detach().clone() for name, value in own.items() if name in known})
+
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Lightning hook: the loss, and the rows kept for :meth:`score`."""
         self.step(batch, "test")

@@ -160,11 +160,6 @@ class Segmentation(BaseTask):
                 grades.append(koos)
         self.grading.copy_(torch.from_numpy(fit_grades(features, grades)))
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Lightning hook: a callback that averages weights has put its own, older calibration here."""
-        for name in ("calibration", "grading"):
-            checkpoint["state_dict"][name] = getattr(self, name).detach().clone()
-
     def predict_rows(self, batch: MRIBatch) -> dict[str, Tensor]:
         """One row an exam, scored on the grid of its reference image."""
         grading = self.grading.cpu().numpy()

@@ -68,7 +68,6 @@ class SeizureDetection(BaseTask):
     decision_threshold: Tensor
     window_s: Tensor
     scores_events: Tensor
-    loss_weights: Tensor | None
 
     def __init__(
         self,
@@ -114,7 +113,8 @@ class SeizureDetection(BaseTask):
         self.register_buffer("decision_threshold", torch.tensor(0.5 if threshold is None else float(threshold)))
         self.register_buffer("window_s", torch.tensor(float("nan"), dtype=torch.float64))
         self.register_buffer("scores_events", torch.tensor(bool(continuous)))
-        self.register_buffer("loss_weights", None, persistent=False)
+        # No buffer: a callback that averages weights has copied the task before the data tell how many there are.
+        self.loss_weights: Tensor | None = None
 
     def setup(self, stage: str) -> None:
         """Lightning hook: learn from the datamodule what the loss and the scores need to know."""
@@ -134,7 +134,7 @@ class SeizureDetection(BaseTask):
                 f"{type(datamodule).__name__} does not give here; choose youden"
             )
         if stage == "fit" and self.class_weights is not None:
-            self.loss_weights = self._weights(spec.n_outputs, datamodule).to(self.window_s.device)
+            self.loss_weights = self._weights(spec.n_outputs, datamodule)
 
     def _weights(self, classes: int, datamodule: Any) -> Tensor:
         if self.class_weights == "balanced":
@@ -154,6 +154,7 @@ class SeizureDetection(BaseTask):
     def _forward(self, batch: EEGBatch, stage: str) -> tuple[Tensor, Tensor]:
         logits = self.model(batch.signal)
         weight, smoothing = (self.loss_weights, self.label_smoothing) if stage == "train" else (None, 0.0)
+        weight = None if weight is None else weight.to(logits.device)
         loss = functional.cross_entropy(logits, batch.target, weight, label_smoothing=smoothing)
         self.log(
             f"{stage}/loss",
