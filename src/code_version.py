@@ -24,6 +24,7 @@ _BYSTANDERS = frozenset(
         "loggers",
         "privacy",
         "provenance",
+        "ranks",
         "registry",
         "run_folder",
         "run_index",

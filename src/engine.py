@@ -18,6 +18,7 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from . import callbacks as own
+from . import ranks
 from .code_version import code_hash
 from .config import Composed, compose, expand, instantiate, recorded
 from .contracts import DataSpec
@@ -30,7 +31,6 @@ from .provenance import new_record, now, process_identity
 from .run_folder import LockedError, Run, claim, load_run, locked, remove_drafts
 from .run_log import Meter, log_file, quiet
 
-_RUN_DIR = "NEUROTWIN_RUN_DIR"  # how the ranks of a distributed run learn which folder rank 0 claimed
 log = logging.getLogger("neurotwin")
 
 
@@ -89,7 +89,7 @@ def resume(run: Run | str | Path, callbacks: Sequence[Callback] = ()) -> Run:
     run = run if isinstance(run, Run) else load_run(run)
     if run.status == "finished":
         return run
-    if run.status == "running" and _RUN_DIR not in os.environ:
+    if run.status == "running" and not ranks.follower():
         raise NeurotwinError(f"{run.path.name} is still running (process {run.record['process']['pid']})")
     return launch(_recorded(run), run, callbacks)
 
@@ -155,33 +155,13 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
         callbacks: Besides those of the configuration; they must not change the result, or must end the run by an
             exception whose ``run_status`` is then the run's status.
     """
-    config = composed.config
-    folder = os.environ.get(_RUN_DIR)
-    if folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "start neurotwin itself, not through torchrun: trainer=ddp trainer.devices=N starts the others"
-        )
+    ranks.join(composed.config["trainer"])
     meter = Meter((run.record.get("cost") or {}) if run else {})
     pieces = _prepare(composed)
-    fingerprint = pieces.datamodule.fingerprint()
-    if run is None and folder is None:
-        run = Run(claim(config["runs_dir"], composed.experiment, config["seed"]))
-        write_text(run.path / "config.yaml", composed.to_yaml())
-        write_text(run.path / "overrides.txt", "\n".join(composed.overrides) + "\n")
-        record = new_record(composed.experiment, config["seed"], composed.hash, composed.overrides)
-        if config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available():
-            record["device"] = torch.cuda.get_device_name()
-        spec = asdict(pieces.datamodule.spec)  # written in one go: a kill in between would leave half a record
-        run.update(**record, data=fingerprint, spec=spec, parameters=_size(pieces.model), code=code_hash(config))
-    elif run is None:
-        run = load_run(str(folder))
-    elif run.record.get("data") != fingerprint:
-        raise NeurotwinError(
-            f"{run.path.name}: the data changed since the run began (fingerprint {run.record.get('data')} then, "
-            f"{fingerprint} now); restore them, or train anew"
-        )
-    leader = folder is None
-    os.environ[_RUN_DIR] = str(run.path)
+    leader = not ranks.follower()
+    folder = ranks.told(lambda: os.environ.get(ranks.RUN_DIR) or str(_opened(composed, pieces, run).path))
+    run = run if run is not None and str(run.path) == folder else load_run(folder)
+    os.environ[ranks.RUN_DIR] = folder
     lock = locked(run.path) if leader else nullcontext()
     try:
         with lock, log_file(run.path / "train.log"), quiet():
@@ -219,7 +199,27 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
         raise
     finally:
         if leader:
-            os.environ.pop(_RUN_DIR, None)
+            os.environ.pop(ranks.RUN_DIR, None)
+    return run
+
+
+def _opened(composed: Composed, pieces: Pieces, run: Run | None) -> Run:
+    """The run's folder: a new one, with its record, or that of ``run`` if it can be gone on with."""
+    config, fingerprint = composed.config, pieces.datamodule.fingerprint()
+    if run is None:
+        run = Run(claim(config["runs_dir"], composed.experiment, config["seed"]))
+        write_text(run.path / "config.yaml", composed.to_yaml())
+        write_text(run.path / "overrides.txt", "\n".join(composed.overrides) + "\n")
+        record = new_record(composed.experiment, config["seed"], composed.hash, composed.overrides)
+        if config["trainer"].get("accelerator") != "cpu" and torch.cuda.is_available():
+            record["device"] = torch.cuda.get_device_name()
+        spec = asdict(pieces.datamodule.spec)  # written in one go: a kill in between would leave half a record
+        run.update(**record, data=fingerprint, spec=spec, parameters=_size(pieces.model), code=code_hash(config))
+    elif run.record.get("data") != fingerprint:
+        raise NeurotwinError(
+            f"{run.path.name}: the data changed since the run began (fingerprint {run.record.get('data')} then, "
+            f"{fingerprint} now); restore them, or train anew"
+        )
     return run
 
 

@@ -18,6 +18,7 @@ from pydantic.errors import PydanticUserError
 from .config import Composed, compose, get_target, instantiate
 from .contracts import DataSpec, FittedModel
 from .errors import ConfigError, NeurotwinError, did_you_mean
+from .ranks import once_a_node
 from .targets import wrong_kind
 
 #: Arguments that the engine gives, so that a configuration need not and, for the first two, must not.
@@ -92,7 +93,7 @@ def build(composed: Composed, seed: Callable[[], Any] = lambda: None, spec: Data
     config = composed.config
     datamodule = _make(composed, "datamodule")
     if spec is None:
-        datamodule.prepare_data()
+        once_a_node(datamodule.prepare_data)
         datamodule.setup("fit")
         spec = datamodule.spec
     known = {name: value for name, value in asdict(spec).items() if value not in (None, ())}

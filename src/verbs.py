@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .terminal import print_entries, print_metrics, print_rows, print_run, run_row, watch
+
+if TYPE_CHECKING:
+    from .run_folder import Run
 
 
 def version(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,7 @@ def train(options: argparse.Namespace) -> int:
     from . import engine
 
     if not options.multirun:
-        print_run(engine.train(options.experiment, options.overrides, debug=options.debug))
+        _print_once(engine.train(options.experiment, options.overrides, debug=options.debug))
         return 0
     extra = ["debug=fast"] if options.debug else []
     jobs = engine.train_many(options.experiment, [*options.overrides, *extra])
@@ -66,7 +69,15 @@ def resume(options: argparse.Namespace) -> None:
     """Go on with an interrupted run."""
     from . import engine
 
-    print_run(engine.resume(options.run))
+    _print_once(engine.resume(options.run))
+
+
+def _print_once(run: Run) -> None:
+    """Of several processes that train one run, the first prints it."""
+    from .ranks import follower
+
+    if not follower():
+        print_run(run)
 
 
 def evaluate(options: argparse.Namespace) -> None:

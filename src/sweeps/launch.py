@@ -73,7 +73,7 @@ def sweep(
     else:
         given = {"trials": trials, "sampler": sampler, "pruner": pruner, "objectives": objectives}
         made = make_plan(experiment, override_list(overrides), plan, **given, storage=storage, seed=seed)
-        count = check_jobs(made)
+        count = check_jobs(made, one_process=options.backend != "slurm")
         folder = new_folder(made.runs_dir, made.experiment)
         made = replace(made, name=folder.name)
         made.save(folder)
@@ -105,8 +105,12 @@ def export_wandb(
     return path
 
 
-def check_jobs(plan: Plan) -> int:
+def check_jobs(plan: Plan, one_process: bool = False) -> int:
     """Gates 1 and 2 for every job of a grid, for every choice and end of a search; returns how many.
+
+    Args:
+        plan: The sweep.
+        one_process: Whether a job is one process; several devices are then refused.
 
     Raises:
         ConfigError: With the faults of all jobs, each once.
@@ -119,6 +123,11 @@ def check_jobs(plan: Plan) -> int:
         count += 1
         try:
             check_targets(job)
+            if one_process and job.config["trainer"].get("devices", 1) not in (1, "1", "auto"):
+                raise ConfigError(
+                    f"trainer.devices={job.config['trainer']['devices']}: here a job is one process; several are for "
+                    "--backend slurm --slurm tasks_per_node=N, or for neurotwin train"
+                )
         except NeurotwinError as error:
             faults.update(dict.fromkeys(str(error).splitlines()))
     if faults:

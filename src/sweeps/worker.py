@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
-from .. import engine
+from .. import engine, ranks
 from ..config import Composed
 from ..errors import NeurotwinError, Pruned
 from ..run_folder import LockedError, Run, locked
@@ -23,7 +24,7 @@ def work(task: Task) -> None:
     """Run a job to its end. Whatever happens is on disk afterwards; a job that another process holds is left to it."""
     job = task.job
     try:
-        with locked(job.folder):
+        with nullcontext() if ranks.follower() else locked(job.folder):
             if job.state in (FINISHED, PRUNED):
                 return
             _work(task, job)
@@ -34,6 +35,7 @@ def work(task: Task) -> None:
 def _work(task: Task, job: Job) -> None:
     composed = job.load(task.experiment)
     callbacks: list[Callback] = [_Link(job)]
+    follower = ranks.follower()
     if task.trial_id is not None and (plan := load_plan(task.folder)).pruner != "none":
         from .study import Study
 
@@ -41,7 +43,7 @@ def _work(task: Task, job: Job) -> None:
         epochs = composed.config["trainer"]["max_epochs"]
         callbacks.append(_Report(report, plan.objectives[0][0], task.member * epochs))
     previous = job.run
-    if previous is not None and previous.record.get("status") == "running":
+    if previous is not None and previous.record.get("status") == "running" and not follower:
         previous.update(status="interrupted")  # we hold the job, so whoever ran it is gone
     try:
         start(composed, previous, callbacks)
@@ -49,14 +51,17 @@ def _work(task: Task, job: Job) -> None:
         pass
     except Exception as error:
         run = job.run
-        if run is None or run.record.get("status") != "failed":  # it failed before it had a run folder
+        recorded = run is not None and run.record.get("status") == "failed"
+        if not recorded and not follower:  # it failed before it had a run folder
             job.fail(f"{type(error).__name__}: {error}" if not isinstance(error, NeurotwinError) else str(error))
         raise
 
 
 def start(composed: Composed, previous: Run | None, callbacks: Sequence[Callback] = ()) -> Run:
     """Go on with a run that did not end; begin a new one where there is none, or where it cannot be gone on with."""
-    if previous is not None and previous.status in ("interrupted", "failed", "pruned"):
+    # What a follower reads may be older than what its leader has just written.
+    open_ = ("interrupted", "failed", "pruned", *(("running",) if ranks.follower() else ()))
+    if previous is not None and previous.status in open_:
         try:
             return engine.resume(previous, callbacks)
         except Pruned:
