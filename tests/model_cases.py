@@ -18,6 +18,8 @@ BANANA = (  # tells left from right, which some models use
     *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
 )
 ATLAS = DataSpec(n_nodes=20)
+ACTIVATED = DataSpec(n_nodes=20, n_outputs=20)
+LISTENED = DataSpec(n_channels=2, n_nodes=6, n_times=40)
 CIRCUIT = DataSpec(n_nodes=2, n_times=20, sampling_rate_hz=10_000.0)
 CLAMP = DataSpec(n_nodes=1, n_times=500, sampling_rate_hz=50_000.0, conditions=("control",))
 SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
@@ -41,6 +43,12 @@ SPECS = {
     "fc_edge_ols": ATLAS,
     "fc_edge_ridge": ATLAS,
     "line_filter": ATLAS,
+    "activation_mean": ACTIVATED,
+    "activation_flow": ACTIVATED,
+    "activation_ridge": ACTIVATED,
+    "activation_own_flow": ACTIVATED,
+    "mean_response": LISTENED,
+    "linear_encoding": LISTENED,
     "line_residual": ATLAS,
     "montage_ensemble": SCALP,
     "rmm": CIRCUIT,
@@ -102,6 +110,8 @@ def shape(spec: DataSpec) -> str:
     """What goes in, in words."""
     if spec.patch_size is not None:
         return f"{spec.n_channels} x {' x '.join(map(str, spec.patch_size))} voxels"
+    if spec.n_channels is not None and spec.n_nodes is not None:
+        return f"{spec.n_channels} features of a stimulus x {spec.n_times} volumes"
     if spec.n_channels is not None:
         return f"{spec.n_channels} x {spec.n_times} samples"
     if spec.sampling_rate_hz is None:

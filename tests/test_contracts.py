@@ -9,6 +9,7 @@ import torch
 from model_cases import EXTRAS, SPECS, TABLE, build, installed, table
 from neurotwin.config import compose, compose_part, instantiate
 from neurotwin.contracts import (
+    ActivationBatch,
     CircuitBatch,
     ClampBatch,
     ConnectivityBatch,
@@ -18,6 +19,7 @@ from neurotwin.contracts import (
     EEGBatch,
     FittedModel,
     MRIBatch,
+    ResponseBatch,
 )
 from neurotwin.gates import check_targets
 from neurotwin.registry import list_configs
@@ -49,6 +51,8 @@ SIMULATED = {
     ],
     "simulated_fc": ["n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"],
 }
+#: Tasks whose models are all fitted in closed form: no loss falls from step to step.
+CLOSED_FORM = {"activation", "encoding"}
 TASK_CASES = {
     "assimilation": (
         "wells2025/demo",
@@ -90,7 +94,7 @@ def case(request, tmp_path_factory):
 
 def test_every_config_has_a_case():
     assert set(MODELS) == set(SPECS), "tests/model_cases.py: SPECS"
-    assert set(TASKS) == set(TASK_CASES), "tests/test_contracts.py: TASK_CASES"
+    assert set(TASKS) == set(TASK_CASES) | CLOSED_FORM, "tests/test_contracts.py: TASK_CASES"
     missing = [n for n in DATAMODULES if n not in SIMULATED and not hasattr(fixtures, f"make_{n}")]
     assert not missing, "tests/datamodules/fixtures.py: make_<name>, or SIMULATED"
 
@@ -129,6 +133,23 @@ def check_connectivity(batch, spec):
         assert (matrix.diagonal(dim1=1, dim2=2) == 0).all()
 
 
+def check_activation(batch, spec):
+    assert batch.activation.dtype == batch.connectivity.dtype == torch.float32
+    assert batch.activation.shape[1:] == batch.mean_activation.shape[1:] == (spec.n_outputs,)
+    assert batch.connectivity.shape[1:] == (spec.n_nodes, spec.n_nodes)
+    torch.testing.assert_close(batch.connectivity, batch.connectivity.mT)
+    assert (batch.connectivity.diagonal(dim1=1, dim2=2) == 0).all()
+    assert torch.isfinite(batch.activation).all()
+
+
+def check_response(batch, spec):
+    assert batch.stimulus.shape[1:] == (spec.n_times, spec.n_channels)
+    assert batch.response.shape[1:] == (spec.n_times, spec.n_nodes)
+    for series in (batch.stimulus, batch.response):
+        torch.testing.assert_close(series.mean(1), torch.zeros_like(series[:, 0]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(series.std(1, correction=0), torch.ones_like(series[:, 0]))
+
+
 def check_circuit(batch, spec):
     steps = batch.current.shape[1]
     assert batch.voltage.shape[1:] == (steps + 1, spec.n_nodes)
@@ -163,6 +184,8 @@ BATCHES = {
     CircuitBatch: check_circuit,
     EEGBatch: check_eeg,
     ConnectivityBatch: check_connectivity,
+    ActivationBatch: check_activation,
+    ResponseBatch: check_response,
 }
 
 
@@ -212,9 +235,14 @@ def sample(spec, n=4):
         return torch.randn(2, spec.n_channels, *spec.patch_size), torch.randint(spec.n_outputs, (2, *spec.patch_size))
     if spec.sampling_rate_hz is not None and spec.n_channels is None:
         return torch.randn(n, spec.n_times, spec.n_nodes), -50 + torch.randn(n, spec.n_times, spec.n_nodes)
+    if spec.n_channels is not None and spec.n_nodes is not None:
+        stimulus = torch.randn(n, spec.n_times, spec.n_channels)
+        return stimulus, torch.randn(n, spec.n_times, spec.n_nodes)
     if spec.n_channels is None:
         matrices = [torch.corrcoef(torch.randn(spec.n_nodes, 30)).fill_diagonal_(0) for _ in range(2 * n)]
-        return torch.stack(matrices[:n]), torch.stack(matrices[n:])
+        return torch.stack(matrices[:n]), torch.randn(n, spec.n_outputs) if spec.n_outputs else torch.stack(
+            matrices[n:]
+        )
     return torch.randn(n, spec.n_channels, spec.n_times), torch.arange(n) % spec.n_outputs
 
 
@@ -271,7 +299,7 @@ def test_the_table_of_models_is_current():
     assert TABLE.read_text(encoding="utf-8") == table(), "run python tests/model_cases.py"
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", TASK_CASES)
 def test_the_loss_of_a_task_falls_on_one_batch(name, run_root):
     import neurotwin
 

@@ -11,12 +11,14 @@ from .circuit import (
     SynapseConstants,
 )
 from .clamp import ClampBatch, ClampRecording, EstimatedNeuron
-from .connectivity import ConnectivityBatch, StartedModel
+from .connectivity import ActivationBatch, ConnectivityBatch, StartedModel
 from .eeg import EEGBatch, Event, Recording
+from .encoding import ResponseBatch
 from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
 
 __all__ = [
     "KOOS",
+    "ActivationBatch",
     "CircuitBatch",
     "CircuitRecording",
     "CircuitTruth",
@@ -37,6 +39,7 @@ __all__ = [
     "Predictions",
     "ReadableModel",
     "Recording",
+    "ResponseBatch",
     "StartedModel",
     "SynapseConstants",
     "Volume",

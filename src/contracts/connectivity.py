@@ -1,4 +1,4 @@
-"""Connectivity of people in two states."""
+"""Connectivity of people in two states, and what it may tell about their activation."""
 
 from __future__ import annotations
 
@@ -31,6 +31,22 @@ class ConnectivityBatch(NamedTuple):
     start: Tensor
     language: Tensor
     changed: Tensor
+    window: Tensor
+
+
+class ActivationBatch(NamedTuple):
+    """Resting connectivity and task activation of people.
+
+    Attributes:
+        connectivity: At rest, ``(batch, roi, roi)``, float32, symmetric, zero diagonal.
+        activation: Of every region, ``(batch, roi)``, float32, in the unit of the file (such as a GLM beta).
+        mean_activation: Mean of this fold's training people, ``(batch, roi)``: the reference of skill.
+        window: Row of the person, ``(batch,)``, int64; the same in every fold.
+    """
+
+    connectivity: Tensor
+    activation: Tensor
+    mean_activation: Tensor
     window: Tensor
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +78,8 @@ class FMRIDataModule(ConnectivityDataModule):
                 source="Human Connectome Project, https://db.humanconnectome.org (after registration)",
                 layout=LAYOUT,
             )
-        scans = _read_packed(root) if root.is_file() else self._read_folder(root)
+        wanted = {self.target_condition, self.baseline_condition}
+        scans = read_scans(root, wanted, self.read_scan, volumes=self.atlas is not None)
         groups = self._groups()
         people = []
         for name in sorted(scans):
@@ -134,26 +135,37 @@ class FMRIDataModule(ConnectivityDataModule):
         early, late = _part(baseline, 0, half), _part(baseline, half, half)
         return _part(early, 0, self.volumes), _part(late, 0, self.volumes)
 
-    def _read_folder(self, root: Path) -> dict[str, dict[str, TimeSeries]]:
-        runs: dict[tuple[str, str], list[TimeSeries]] = defaultdict(list)
-        wanted = {self.target_condition, self.baseline_condition}
-        for path in sorted(root.rglob("*")):
-            volume = self.atlas is not None and is_volume(path)
-            if path.is_file() and (volume or path.name.lower().endswith(tuple(READERS))):
-                tokens = path.name.split(".")[0].split("_")
-                conditions = [token.removeprefix("task-") for token in tokens[1:]]
-                for condition in wanted.intersection(conditions):
-                    runs[tokens[0], condition].append(self.read_scan(path))
-        scans: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
-        for (name, condition), parts in runs.items():
-            scans[name][condition] = _join(parts)
-        return scans
-
     def _groups(self) -> dict[str, str]:
         if self.group_by is None or self.participants is None:
             return {}
         table = _read_table(self.participants, ("participant_id", self.group_by))
         return dict(zip(table["participant_id"], table[self.group_by].fillna(table["participant_id"]), strict=True))
+
+
+def read_scans(
+    root: Path, wanted: Collection[str], read: Callable[[Path], TimeSeries], volumes: bool = False
+) -> dict[str, dict[str, TimeSeries]]:
+    """Scans of every person by condition; several runs of a condition are joined.
+
+    Args:
+        root: Folder of scans, searched below, or one packed NPZ, see ``LAYOUT``.
+        wanted: Conditions to read from a folder.
+        read: Reads one file.
+        volumes: Read volumes too.
+    """
+    if root.is_file():
+        return _read_packed(root)
+    runs: dict[tuple[str, str], list[TimeSeries]] = defaultdict(list)
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and ((volumes and is_volume(path)) or path.name.lower().endswith(tuple(READERS))):
+            tokens = path.name.split(".")[0].split("_")
+            conditions = [token.removeprefix("task-") for token in tokens[1:]]
+            for condition in set(wanted).intersection(conditions):
+                runs[tokens[0], condition].append(read(path))
+    scans: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
+    for (name, condition), parts in runs.items():
+        scans[name][condition] = _join(parts)
+    return scans
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

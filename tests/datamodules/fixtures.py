@@ -120,6 +120,30 @@ def make_fmri(folder: Path, subjects: int = 8, regions: int = 12, volumes: int =
     return {"root": str(folder), "folds": 3, "val_fraction": 0.25}
 
 
+def make_activation(folder: Path, subjects: int = 8, regions: int = 12) -> dict[str, Any]:
+    """Resting text files and a table of activations."""
+    given = make_fmri(folder / "scans", subjects, regions)
+    lines = ["\t".join(["participant_id", "condition", *(f"roi-{k}" for k in range(regions))])]
+    for number in range(1, subjects + 1):
+        for condition in ("story", "math"):
+            values = np.random.default_rng(hash_seed(f"{number}{condition}")).standard_normal(regions)
+            lines.append("\t".join([f"sub-{number:02d}", condition, *(f"{value:.4f}" for value in values)]))
+    table = folder / "activations.tsv"
+    table.write_text("\n".join(lines) + "\n")
+    return {**given, "activations": str(table), "contrast": "story"}
+
+
+def make_listening(folder: Path, subjects: int = 8, volumes: int = 50) -> dict[str, Any]:
+    """The published layout: series of six regions that share a signal, and two features of the stimulus."""
+    (folder / "10mm").mkdir(parents=True, exist_ok=True)
+    shared = np.random.default_rng(0).standard_normal((volumes, 1))
+    for number in range(1, subjects + 1):
+        np.savetxt(folder / "10mm" / f"s{number:02d}-timecourses.txt", shared + bold(volumes, 6, number))
+        for feature in ("rate", "sndpwr"):
+            np.savetxt(folder / f"s{number:02d}-{feature}.txt", bold(volumes, 1, hash_seed(f"{number}{feature}")))
+    return {"root": str(folder), "folds": 3, "val_fraction": 0.25}
+
+
 def bold(volumes: int, regions: int, seed: int = 0) -> np.ndarray:
     """Correlated noise, ``(volume, roi)``, arbitrary unit."""
     rng = np.random.default_rng(seed)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from neurotwin.errors import ConfigError, DataError
-from neurotwin.metrics.inter_subject import inter_subject_correlation
-from neurotwin.models.activity_flow import FlowRule, ProfileRidge, activity_flow
+from neurotwin.models.activity_flow import FlowRule, GroupActivation, OwnFlow, ProfileRidge, activity_flow
 from neurotwin.models.connectome import from_edges
 from sklearn.linear_model import Ridge
 
@@ -33,37 +32,44 @@ def test_the_slope_that_made_the_data_is_found(rest):
     torch.testing.assert_close(model(rest), mean + 0.3 * (flow - flow.mean(0)))
 
 
+def test_own_flow_is_the_regression_on_the_flow(rest):
+    """The intercept and slope that made the data are found, and a region's own activation is never looked at."""
+    activity = torch.randn(20, N, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    messages = rest * activity.unsqueeze(-1)
+    model = OwnFlow().double()
+    model.fit(messages, 2 - 0.5 * activity_flow(rest, activity))
+    assert float(model.intercept) == pytest.approx(2)
+    assert float(model.slope) == pytest.approx(-0.5)
+    torch.testing.assert_close(model(messages + 7 * torch.eye(N)), model(messages))
+
+
 def test_profile_ridge_is_that_of_scikit_learn(rest):
     generator = torch.Generator().manual_seed(2)
     y = (rest * torch.randn(N, N, generator=generator, dtype=torch.float64)).sum(1)
-    model = ProfileRidge(N)
+    model = ProfileRidge(N).double()
     model.fit(rest[:15], y[:15])
     assert float((model(rest[15:]) - y[15:]).square().mean()) < 0.05 * float(y[15:].var())
     x = rest[:15, 2].numpy()
     centred = x - x.mean(0)
-    alpha = float(model.solution["penalty"]) * np.trace(centred @ centred.T) / 15
+    alpha = float(model.penalty) * np.trace(centred @ centred.T) / 15
     expected = Ridge(alpha=alpha).fit(x, y[:15, 2].numpy()).predict(rest[15:, 2].numpy())
     np.testing.assert_allclose(model(rest[15:])[:, 2], expected, rtol=1e-6)
 
 
 def test_noise_is_answered_with_the_mean(rest):
     y = torch.randn(20, N, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    model = ProfileRidge(N)
+    model = ProfileRidge(N).double()
     model.fit(rest, y)
     assert float((model(rest) - y.mean(0)).std()) < 0.5 * float(y.std())
-
-
-def test_inter_subject_correlation_against_numpy():
-    rng = np.random.default_rng(0)
-    series = rng.standard_normal((5, 50, 2)) + rng.standard_normal((1, 50, 1))
-    z = (series - series.mean(1, keepdims=True)) / series.std(1, keepdims=True)
-    expected = np.corrcoef(series[1, :, 0], np.delete(z, 1, 0).mean(0)[:, 0])[0, 1]
-    assert inter_subject_correlation(series)[1, 0] == pytest.approx(expected)
 
 
 def test_messages():
     with pytest.raises(ConfigError, match="FlowRule is not fitted"):
         FlowRule(N)(torch.zeros(1, N, N))
+    with pytest.raises(ConfigError, match="GroupActivation is not fitted"):
+        GroupActivation(N)(torch.zeros(1, N, N))
+    with pytest.raises(ConfigError, match="OwnFlow is not fitted"):
+        OwnFlow()(torch.zeros(1, N, N))
     with pytest.raises(ConfigError, match="ProfileRidge is not fitted"):
         ProfileRidge(N)(torch.zeros(1, N, N))
     with pytest.raises(DataError, match="to 2 people: at least 3"):
