@@ -140,7 +140,7 @@ class Circuit(BaseTask):
             voltage = torch.from_numpy(
                 np.stack([data.recordings[trial[r]].voltage[first[r]] for r in train]).astype(np.float32)
             )
-            self.states = ShotStates(voltage, self._table[train], self.dynamics.hidden_scale)
+            self.states = ShotStates(voltage, self._table[train], self.dynamics.hidden_scale, self.strategy.lagrangian)
 
     @torch.no_grad()
     def _drive_anew(self) -> None:

@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from ..contracts import CircuitBatch, DynamicsModel
 from ..errors import ConfigError
 
+#: Share of the penalty's gradient by which a multiplier is raised. A whole step needs the states to have settled; here
+#: they have moved by a single step of Adam since the last one.
+MULTIPLIER_RATE = 0.03
+
 
 class ShotStates(nn.Module):
     """Initial states of all shots, trained by Adam; only the rows of a batch are touched.
@@ -25,6 +29,7 @@ class ShotStates(nn.Module):
         voltage: Start, ``(shot, node)``, mV.
         hidden: Start, ``(shot, hidden)``.
         scale: Natural size of hidden states, ``(hidden,)``: they are updated in this unit, as voltages are in mV.
+        multipliers: Whether a Lagrange multiplier of each jump to the next shot is kept, in the same units.
     """
 
     values: Tensor
@@ -32,8 +37,9 @@ class ShotStates(nn.Module):
     second: Tensor
     steps: Tensor
     scale: Tensor
+    multipliers: Tensor | None
 
-    def __init__(self, voltage: Tensor, hidden: Tensor, scale: Tensor):
+    def __init__(self, voltage: Tensor, hidden: Tensor, scale: Tensor, multipliers: bool = False):
         super().__init__()
         self.n_nodes = voltage.shape[1]
         self.register_buffer("scale", torch.cat([torch.ones(self.n_nodes), scale]))
@@ -41,6 +47,7 @@ class ShotStates(nn.Module):
         self.register_buffer("first", torch.zeros_like(self.values))
         self.register_buffer("second", torch.zeros_like(self.values))
         self.register_buffer("steps", torch.zeros(len(voltage)))
+        self.register_buffer("multipliers", torch.zeros_like(self.values) if multipliers else None)
         self._taken: tuple[Tensor, Tensor] | None = None
 
     def take(self, rows: Tensor) -> Tensor:
@@ -89,7 +96,7 @@ class TeacherForcing:
     """
 
     forcing = 1.0
-    trains_states = False
+    trains_states = lagrangian = False
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Nothing changes from epoch to epoch."""
@@ -111,44 +118,68 @@ class MultipleShooting:
     ``mean_{k,n} (v̂ - v̄)² / dt²``, plus, where initial states are trained, ``ρ_v`` and ``ρ_x`` times the squared jumps
     between the end of a shot and the start of the next, in voltages and in hidden states over their natural size.
 
+    With ``lagrangian`` continuity is reached at finite weights: each jump also has a multiplier, raised along the
+    gradient of its penalty whenever its shot has been trained (augmented Lagrangian; Nocedal & Wright 2006, sec. 17.3).
+
     Args:
         train_states: Whether initial states are trained (the paper), or stay what was recorded.
         voltage_weight: ``ρ_v``.
         hidden_weight: ``ρ_x``.
+        lagrangian: See above; needs ``train_states``.
     """
 
     forcing = 0.0
 
-    def __init__(self, train_states: bool = True, voltage_weight: float = 500.0, hidden_weight: float = 500.0):
-        self.trains_states = train_states
+    def __init__(
+        self,
+        train_states: bool = True,
+        voltage_weight: float = 500.0,
+        hidden_weight: float = 500.0,
+        lagrangian: bool = False,
+    ):
+        if lagrangian and not train_states:
+            raise ConfigError("task.strategy.lagrangian: recorded states cannot be made continuous; set train_states")
+        self.trains_states, self.lagrangian = train_states, lagrangian
         self.voltage_weight, self.hidden_weight = voltage_weight, hidden_weight
+        self._raised: tuple[Tensor, Tensor] | None = None
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Nothing changes from epoch to epoch."""
 
     def after_batch(self, model: DynamicsModel, batch: CircuitBatch, shots: Shots) -> None:
-        """Nothing is adapted."""
+        """Raise the multipliers of the batch's jumps."""
+        if self._raised is not None and shots.states is not None and shots.states.multipliers is not None:
+            rows, change = self._raised
+            shots.states.multipliers[rows] += change
+        self._raised = None
 
     def loss(self, model: DynamicsModel, batch: CircuitBatch, shots: Shots) -> Tensor:
         """The loss of a batch of shots, (mV/ms)²."""
-        recorded = batch.voltage
+        recorded, known = batch.voltage, shots.following >= 0
+        n, following = len(shots.rows), recorded.new_empty(0)
         if shots.states is None:
             voltage, hidden = recorded[:, 0], shots.hidden
-            following = None
         else:
-            known = shots.following >= 0
-            n = len(shots.rows)
             both = shots.states.take(torch.cat([shots.rows, shots.following[known]]))
             voltage, hidden = both[:n].tensor_split([model.n_nodes], dim=1)
-            following = both[n:].tensor_split([model.n_nodes], dim=1)
+            following = both[n:]
         predicted, end = model.rollout(voltage, hidden, batch.current, recorded[:, :-1], self.forcing)
         loss = (predicted - recorded[:, 1:]).square().mean()
-        if following is not None and len(following[0]):
-            loss = loss + self.voltage_weight * (following[0] - predicted[known, -1]).square().mean()
-            jumps = (following[1] - end[known]) / model.hidden_scale
-            banks = [jump.square().mean() for jump in jumps.split(model.hidden_sizes, dim=1)]
-            loss = loss + self.hidden_weight * 0.5 * torch.stack(banks).sum()
+        if shots.states is not None and len(following):
+            jumps = (following - torch.cat([predicted[known, -1], end[known]], dim=1)) / shots.states.scale
+            weights = self._weights(model)
+            loss = loss + (weights * jumps.square()).sum(dim=1).mean()
+            if shots.states.multipliers is not None:
+                rows = shots.rows[known]
+                loss = loss + (shots.states.multipliers[rows] * jumps).sum(dim=1).mean()
+                self._raised = rows, MULTIPLIER_RATE * 2 * weights * jumps.detach()
         return loss / model.dt_ms**2
+
+    def _weights(self, model: DynamicsModel) -> Tensor:
+        """Of the squared jump of each state, ``(node + hidden,)``: means over neurons and over each bank."""
+        voltages = torch.full((model.n_nodes,), self.voltage_weight / model.n_nodes)
+        banks = [torch.full((size,), 0.5 * self.hidden_weight / size) for size in model.hidden_sizes]
+        return torch.cat([voltages, *banks])
 
 
 class GeneralisedTeacherForcing(MultipleShooting):
@@ -167,6 +198,7 @@ class GeneralisedTeacherForcing(MultipleShooting):
         train_states: As in :class:`MultipleShooting`.
         voltage_weight: Likewise.
         hidden_weight: Likewise.
+        lagrangian: Likewise.
     """
 
     def __init__(
@@ -181,8 +213,9 @@ class GeneralisedTeacherForcing(MultipleShooting):
         train_states: bool = True,
         voltage_weight: float = 500.0,
         hidden_weight: float = 500.0,
+        lagrangian: bool = False,
     ):
-        super().__init__(train_states, voltage_weight, hidden_weight)
+        super().__init__(train_states, voltage_weight, hidden_weight, lagrangian)
         for name, value in (("forcing", forcing), ("final_forcing", final_forcing)):
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"task.strategy.{name}={value:g}: forcing lies between 0 (free) and 1 (teacher)")
@@ -206,7 +239,8 @@ class GeneralisedTeacherForcing(MultipleShooting):
                 self.forcing = (1 - share) * self.first_forcing + share * self.final_forcing
 
     def after_batch(self, model: DynamicsModel, batch: CircuitBatch, shots: Shots) -> None:
-        """Adapt ``γ``."""
+        """Adapt ``γ``, and multipliers as in :class:`MultipleShooting`."""
+        super().after_batch(model, batch, shots)
         self._batches += 1
         if not self.adaptive or self._batches % self.adapt_every:
             return

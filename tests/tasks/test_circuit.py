@@ -139,9 +139,29 @@ def test_forcing_follows_its_schedule():
     assert [strategy.start_epoch(k, 3) or strategy.forcing for k in range(3)] == pytest.approx([0.2, 0.1, 0.0])
 
 
+@pytest.mark.parametrize(("lagrangian", "largest"), [(False, None), (True, 0.1)])
+def test_multipliers_close_the_jumps_that_a_weak_penalty_leaves(lagrangian, largest):
+    """States alone are trained, on shots of a recording that the model does not fit."""
+    model = small_model()
+    batch, given = shots(model)
+    states = ShotStates(batch.voltage[:, 0], given.hidden, model.hidden_scale, lagrangian)
+    strategy = MultipleShooting(True, 1.0, 1.0, lagrangian)
+    given = given._replace(states=states)
+    for k in range(400):
+        strategy.loss(model, batch, given).backward()
+        states.update(lr=0.1 / (1 + k / 50))
+        strategy.after_batch(model, batch, given)
+    start, hidden = (states.values * states.scale).tensor_split([2], dim=1)
+    end, _ = run(model, start, hidden, batch, 0.0)
+    jump = (start[[1, 2, 4]] - end[[0, 1, 3], -1]).abs().max()
+    assert jump < largest if lagrangian else jump > 0.3
+
+
 def test_errors_name_the_key():
     with pytest.raises(ConfigError, match=r"task\.strategy\.forcing=2"):
         GeneralisedTeacherForcing(2.0)
+    with pytest.raises(ConfigError, match="recorded states cannot be made continuous"):
+        MultipleShooting(train_states=False, lagrangian=True)
     with pytest.raises(ConfigError, match="is no circuit model"):
         Circuit(nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="GRUCircuit has no synapses to silence"):
@@ -156,6 +176,7 @@ def test_a_black_box_learns_from_states_that_follow_its_weights(tmp_path):
     task = Circuit(
         GRUCircuit(2, 10_000.0, size=6, run_in_ms=50.0),
         GeneralisedTeacherForcing(0.2, train_states=False),
+        counterfactual_s=0.05,
         optimizer=partial(torch.optim.Adam, lr=1e-2),
     )
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
@@ -178,7 +199,9 @@ def test_a_small_circuit_learns_and_is_scored(strategy, tmp_path):
     torch.manual_seed(0)
     filters = {"intrinsic_ms": (0.5, 5.0, 50.0), "synaptic_ms": (5.0, 50.0)}
     model = RMM(2, 10_000.0, normalisation="whiten", start="small", **filters)
-    task = Circuit(model, strategy, teacher_epochs=1, optimizer=partial(torch.optim.Adam, lr=3e-3))
+    task = Circuit(
+        model, strategy, teacher_epochs=1, counterfactual_s=0.1, optimizer=partial(torch.optim.Adam, lr=3e-3)
+    )
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(max_epochs=4, accelerator="cpu", num_sanity_val_steps=0, **quiet)
     trainer.fit(task, datamodule=data)
