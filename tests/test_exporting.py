@@ -15,6 +15,10 @@ CASES = {
         "mallick2024/demo",
         *(["datamodule.n_subjects=6", "datamodule.minutes=1.5", "datamodule.longest_seizure_s=20", "model.n_units=1"],),
     ),
+    "volumes": (
+        "kujawa2024/demo",
+        *(["datamodule.n_patients=5", "datamodule.folds=2", "datamodule.fine_mm=2", "datamodule.fov_mm=[96,64,32]"],),
+    ),
     "edges": ("acker2024/demo", ["datamodule.n_subjects=12", "datamodule.n_nodes=20", "datamodule.rest_volumes=60"]),
 }
 

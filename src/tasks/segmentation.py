@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..contracts import MRIBatch, Predictions
+from ..contracts import DataSpec, MRIBatch, Predictions
 from ..errors import ConfigError, DataError
 from ..metrics.koos_grading import GRADES, fit_grades
 from ..metrics.schwannoma_measures import FEATURES, grading_features, mid_plane_mm
@@ -188,6 +188,10 @@ class Segmentation(BaseTask):
             "1 - Dice": np.where(ill, 1 - np.nan_to_num(predictions["dsc"]), 0.0),
             "missed": (ill & (predictions["lesions_found"] == 0)).astype(float),
         }
+
+    def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
+        """Patches of normalised images on the planned grid in, logits out; sliding them over a volume is up to the user."""
+        return {"image": torch.randn(2, spec.n_channels or 1, *(spec.patch_size or (32, 32, 32)))}, "logits"
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """The tested exams of lowest, median and highest Dice: image, truth and prediction."""
