@@ -285,8 +285,9 @@ class MRIDataModule(BaseDataModule):
     def read(self, path: Path) -> list[Exam]:
         """A user's own exam or exams: a volume file, a DICOM series, a folder of them, or a folder of such folders.
 
-        Names say the modality (``t1`` or ``t2`` in them); a single file of a model with one modality need not. Folders
-        are taken in the order of their names as a patient's exams; an ``exams.tsv`` may give ``session``, ``months``.
+        Names say the modality (``t1`` or ``t2`` in them); a single file of a model with one modality need not. A table
+        ``exams.tsv`` beside the folders may give ``months`` since the first exam, and ``patient``, of each ``session``
+        (folder name).
         """
         inner = [] if is_volume(path) else sorted(p for p in path.iterdir() if not p.name.startswith("."))
         if is_volume(path) or any(is_volume(p) for p in inner):
@@ -297,10 +298,14 @@ class MRIDataModule(BaseDataModule):
         table = path / "exams.tsv"
         if table.exists():
             with table.open(encoding="utf-8") as file:
-                months = {row.get("session"): row.get("months") for row in csv.DictReader(file, delimiter="\t")}
+                known = {row.get("session"): row for row in csv.DictReader(file, delimiter="\t")}
             for exam in found:
-                given = months.get(exam.session)
-                exam.months = float(given) if given else None
+                given = known.get(exam.session, {})
+                try:
+                    exam.months = float(given["months"]) if given.get("months") else None
+                except ValueError:
+                    raise DataError(f"{table}: {exam.session}: months={given['months']!r} is no number") from None
+                exam.patient = given.get("patient") or exam.patient
         return found
 
     def write_mask(self, path: Path, mask: np.ndarray, image: Volume) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, label
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
@@ -27,26 +27,30 @@ _SEARCH_MM = 12.0
 FEATURES = ("log volume", "reach to the mid-plane", "extrameatal diameter", "extrameatal share")
 
 
-def mid_plane_mm(image: NDArray[np.floating], spacing_mm: Triple) -> float:
+def mid_plane_mm(image: NDArray[np.floating], spacing_mm: Triple, tumour: Mask | None = None) -> float:
     """Place of the plane of best mirror symmetry, mm right of the first voxel's centre.
 
-    The correlation of the image with its mirror image is highest there; a tumour on one side is too small to move it.
+    The correlation of the image with its mirror image is highest there. The brightest twentieth is cut off and the
+    tumour left out, because what is bright on one side only would rather be mirrored upon itself.
 
     Args:
         image: ``(x, y, z)``, axes right, anterior, superior.
         spacing_mm: Voxel spacing.
+        tumour: ``(x, y, z)``.
     """
     size = image.shape[0]
-    flipped = image[::-1]
+    grey = np.clip(image, *np.percentile(image, (2, 95)))
+    weight = np.ones_like(grey) if tumour is None else (~binary_dilation(tumour, iterations=2)).astype(grey.dtype)
     reach = min(int(2 * _SEARCH_MM / spacing_mm[0]), size // 3)
     best, place = -np.inf, (size - 1) / 2
     for shift in range(-reach, reach + 1):  # the mirrored image moved by whole voxels: the plane moves by halves
         kept = slice(max(0, shift), size + min(0, shift))
         moved = slice(max(0, -shift), size + min(0, -shift))
-        a, b = image[kept], flipped[moved]
-        a, b = a - a.mean(), b - b.mean()
-        norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-        score = float((a * b).sum()) / norm if norm else -1.0
+        share = weight[kept] * weight[::-1][moved]
+        total = max(float(share.sum()), 1e-9)
+        a, b = (part - float((part * share).sum()) / total for part in (grey[kept], grey[::-1][moved]))
+        norm = float(np.sqrt((share * a * a).sum() * (share * b * b).sum()))
+        score = float((share * a * b).sum()) / norm if norm else -1.0
         if score > best:
             best, place = score, (size - 1 + shift) / 2
     return place * spacing_mm[0]

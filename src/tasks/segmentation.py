@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,18 +15,20 @@ from torch import Tensor, nn
 
 from ..contracts import DataSpec, MRIBatch, Predictions
 from ..errors import ConfigError, DataError
+from ..metrics.growth import Measured
 from ..metrics.koos_grading import GRADES, fit_grades
 from ..metrics.schwannoma_measures import FEATURES, grading_features, mid_plane_mm
 from ..metrics.segmentation_scores import score_exams
 from ..metrics.volume_interval import conformal_offset, widened
 from ..plotting import browsed
 from .base import BaseTask
+from .growth_report import write_growth
 from .mri_augmentation import Augmentation
 from .segmentation_figures import Panel, exam_figure, exam_plot
 from .segmentation_inference import CUTS, Cut, volume_logits
 from .segmentation_loss import deep_dice_ce, dice_ce
 from .segmentation_report import write_report
-from .segmentation_rows import exam_row, shown
+from .segmentation_rows import clinical, exam_row, shown
 
 #: Probabilities whose volumes are the ends of the interval before it is calibrated.
 _ROUGH = (0.7, 0.3)
@@ -153,7 +156,7 @@ class Segmentation(BaseTask):
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         features, grades = [], []
         for image, mask, present, koos in datamodule.graded():
-            middle = mid_plane_mm(shown(image, present), datamodule.plan.spacing_mm)
+            middle = mid_plane_mm(shown(image, present), datamodule.plan.spacing_mm, mask > 0)
             found = grading_features(mask > 0, datamodule.plan.spacing_mm, middle)
             if found is not None:
                 features.append(found)
@@ -190,7 +193,7 @@ class Segmentation(BaseTask):
         }
 
     def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
-        """Patches of normalised images on the planned grid in, logits out; sliding them over a volume is up to the user."""
+        """Patches of normalised images on the planned grid in, logits out; the user slides them over a volume."""
         return {"image": torch.randn(2, spec.n_channels or 1, *(spec.patch_size or (32, 32, 32)))}, "logits"
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
@@ -224,6 +227,9 @@ class Segmentation(BaseTask):
     def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
         """Write the mask of each exam as ``NAME_mask.nii.gz`` and its :func:`~.segmentation_report.write_report`.
 
+        Exams of which a table gives the months are also taken together, patient by patient
+        (:func:`~.growth_report.write_growth`).
+
         Args:
             datamodule: Reads ``source`` and brings it to the grid that the network was trained on.
             source: A volume, a folder with one of each modality, or a folder of such folders.
@@ -236,24 +242,43 @@ class Segmentation(BaseTask):
                 f"{source}: exams share a name up to the first dot ({', '.join(names)}); rename the folders"
             )
         paths = []
+        courses: dict[str, list[tuple[str, Measured]]] = defaultdict(list)
         for exam in exams:
             kind, image, affine = datamodule.reference_grid(exam)
-            native = datamodule.to_native(self.segment(datamodule, exam), affine, image)
+            case, probability = self._segment(datamodule, exam)
+            native = datamodule.to_native(probability, affine, image)
             mask = self.cut(native, image.voxel_ml)
             interval = self.interval(native, image.voxel_ml) if self.calibrated else None
             there = {kind: kind in exam.images for kind in datamodule.modalities}
+            spacing = datamodule.plan.spacing_mm
+            planned = self.cut(probability, math.prod(spacing) / 1000)
+            judged = clinical(case.image, np.array(case.present), planned, spacing, self.grading.cpu().numpy())
             paths.append(datamodule.write_mask(target / f"{exam.session}_mask.nii.gz", mask, image))
-            paths += write_report(exam.session, kind, image, mask, interval, self.coverage, there, target)
+            paths += write_report(exam.session, kind, image, mask, interval, self.coverage, there, judged, target)
+            if exam.months is not None:
+                volume = int(mask.sum()) * image.voxel_ml
+                low, high = interval or (volume, volume)
+                measured = Measured(volume, low, high, self.coverage, exam.months)
+                courses[exam.patient].append((exam.session, measured))
+        for patient, course in courses.items():
+            if len(course) > 1:
+                sessions, measures = zip(*course, strict=True)
+                paths += write_growth(patient, sessions, measures, self.calibrated, target)
         return paths
 
-    @torch.inference_mode()
     def segment(self, datamodule: Any, exam: Any) -> NDArray[np.float32]:
         """Probability of tumour on the planned grid of an exam."""
-        self.eval()
-        image = torch.from_numpy(datamodule.prepare_exam(exam).image[None]).to(self.device)
-        logits = volume_logits(self.model, image, self.test_mirror)
-        probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()
+        probability: NDArray[np.float32] = self._segment(datamodule, exam)[1]
         return probability
+
+    @torch.inference_mode()
+    def _segment(self, datamodule: Any, exam: Any) -> tuple[Any, NDArray[np.float32]]:
+        """An exam on the planned grid and the probability of tumour there."""
+        self.eval()
+        case = datamodule.prepare_exam(exam)
+        logits = volume_logits(self.model, torch.from_numpy(case.image[None]).to(self.device), self.test_mirror)
+        probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()
+        return case, probability
 
 
 def _dice(truth: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:

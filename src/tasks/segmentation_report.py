@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import label
-from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import pdist
 
-from ..contracts import Volume
+from ..contracts import KOOS, Volume
+from ..metrics.schwannoma_measures import farthest_mm
 from .segmentation_figures import PREDICTED, close_up, ras
+
+#: Data address, what it shows, and a caption.
+Picture = tuple[str, str, str]
 
 NOTICE = "For research only. Not a medical device; it must not decide about the care of anybody."
 #: Largest over smallest spacing above which the volume of a small tumour depends on where the slices fell.
@@ -51,11 +54,8 @@ img { max-width: 100%; height: auto; }
 <h2>Checks</h2>
 {% if flags %}<ul>{% for flag in flags %}<li>{{ flag }}</li>{% endfor %}</ul>
 {% else %}<p>Nothing to remark.</p>{% endif %}
-{% for plane, address in pictures.items() %}
-<figure><img src="{{ address }}" alt="{{ plane }} slice with the outline of the mask">
-<figcaption>{{ plane }}: the slice with most tumour, or the middle one, and a close-up.
-Orange: the mask. Letters: the patient's left, right, anterior, posterior, superior, inferior.
-</figcaption></figure>
+{% for address, alt, caption in pictures %}
+<figure><img src="{{ address }}" alt="{{ alt }}"><figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}
 </body>
 </html>
@@ -65,32 +65,25 @@ Orange: the mask. Letters: the patient's left, right, anterior, posterior, super
 def measure(mask: NDArray[np.bool_], image: Volume) -> dict[str, Any]:
     """Geometry of a mask, in the image's grid.
 
-    The diameter is the largest distance of two voxel centres of the largest component. The side is that of the
-    tumour's centre of mass from the middle of the image, along the patient's left-right axis, so the field of view has
-    to be centred on the head. The box has first and last voxel along each axis of the file.
+    The diameter is the largest distance of two voxel centres of the largest component, in any direction. The box has
+    first and last voxel along each axis of the file.
 
     Args:
         mask: Tumour, ``(i, j, k)``.
         image: What it lies on.
 
     Returns:
-        ``volume_ml``, ``diameter_mm``, ``side`` (``left``, ``right``), ``from_middle_mm`` (right is positive),
-        ``components``, ``box_voxels``; None where there is no tumour.
+        ``volume_ml``, ``diameter_mm``, ``components``, ``box_voxels``; None where there is no tumour.
     """
     found: dict[str, Any] = {"volume_ml": int(mask.sum()) * image.voxel_ml}
     parts, count = label(mask, np.ones((3, 3, 3)))
     if not count:
-        empty = dict.fromkeys(("diameter_mm", "side", "from_middle_mm", "box_voxels"))
-        return {**found, **empty, "components": 0}
+        return {**found, "diameter_mm": None, "box_voxels": None, "components": 0}
     voxels = np.argwhere(mask)
-    middle = (np.asarray(mask.shape) - 1) / 2
-    offset = float(image.affine[0, :3] @ (voxels.mean(0) - middle))
     largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
     return {
         **found,
-        "diameter_mm": _diameter(np.argwhere(largest) @ image.affine[:3, :3].T),
-        "side": "right" if offset > 0 else "left",
-        "from_middle_mm": offset,
+        "diameter_mm": farthest_mm(np.argwhere(largest) @ image.affine[:3, :3].T),
         "components": int(count),
         "box_voxels": [voxels.min(0).tolist(), voxels.max(0).tolist()],
     }
@@ -102,12 +95,14 @@ def remarks(mask: NDArray[np.bool_], image: Volume, found: dict[str, Any], calib
     Args:
         mask: Tumour, ``(i, j, k)``.
         image: What it lies on.
-        found: From :func:`measure`.
+        found: From :func:`measure` and :func:`~.segmentation_rows.clinical`.
         calibrated: Whether the volume has a calibrated interval.
     """
     flags = []
     if not mask.any():
         flags.append("no tumour found")
+    if mask.any() and found["koos_probability"] is None:
+        flags.append("Koos grade not judged: too few of the run's training exams have one")
     if not calibrated:
         flags.append("interval not calibrated: the run had too few validation exams for its coverage")
     if mask.any() and any(mask.take(end, axis).any() for axis in range(3) for end in (0, -1)):
@@ -116,9 +111,9 @@ def remarks(mask: NDArray[np.bool_], image: Volume, found: dict[str, Any], calib
         spacing = " x ".join(f"{s:.2f}" for s in image.spacing_mm)
         flags.append(f"anisotropic spacing ({spacing} mm): the diameter across slices is coarse")
     if found["components"] > 1:
-        flags.append(f"{found['components']} components: diameter of the largest, the rest of all together")
+        flags.append(f"{found['components']} components: diameters, parts and grade of the largest, volume of all")
     if found["side"] and abs(found["from_middle_mm"]) < _MIDDLE_MM:
-        flags.append("side unsure: the tumour is near the middle of the image")
+        flags.append("side unsure: the tumour is near the plane of symmetry of the head")
     return flags
 
 
@@ -130,6 +125,7 @@ def write_report(
     interval_ml: tuple[float, float] | None,
     coverage: float,
     modalities: dict[str, bool],
+    clinical: dict[str, Any],
     target: Path,
 ) -> list[Path]:
     """Write ``NAME_report.json`` and ``NAME_report.html``.
@@ -142,10 +138,11 @@ def write_report(
         interval_ml: Of the volume; None where it is not calibrated.
         coverage: Of the interval.
         modalities: Each input of the model and whether the exam has it.
+        clinical: From :func:`~.segmentation_rows.clinical`.
         target: Folder; made if it is not there.
     """
     target.mkdir(parents=True, exist_ok=True)
-    found = measure(mask, image)
+    found = measure(mask, image) | _judged(clinical)
     flags = remarks(mask, image, found, interval_ml is not None)
     facts = {
         "exam": name,
@@ -159,12 +156,43 @@ def write_report(
         "modalities_missing": [kind for kind, there in modalities.items() if not there],
         "flags": flags,
     }
-    table, page = (target / f"{name}_report.{end}" for end in ("json", "html"))
+    table, text = (target / f"{name}_report.{end}" for end in ("json", "html"))
     table.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text.write_text(page(name, _rows(facts), flags, _pictures(image, mask)), encoding="utf-8")
+    return [table, text]
+
+
+def page(title: str, rows: list[tuple[str, str]], flags: list[str], pictures: list[Picture]) -> str:
+    """One HTML page without outside links.
+
+    Args:
+        title: Of the page.
+        rows: Name and value of each line of the table.
+        flags: What a reader must know.
+        pictures: From :func:`address`, with what they show in short and in a sentence.
+    """
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
-    text = template.render(name=name, notice=NOTICE, rows=_rows(facts), flags=flags, pictures=_pictures(image, mask))
-    page.write_text(text, encoding="utf-8")
-    return [table, page]
+    return template.render(name=title, notice=NOTICE, rows=rows, flags=flags, pictures=pictures)
+
+
+def address(figure: Figure) -> str:
+    """A figure as a data address that an HTML page can hold."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _judged(clinical: dict[str, Any]) -> dict[str, Any]:
+    """The clinical numbers as the report has them."""
+    chances = clinical["koos_probability"]
+    known = all(math.isfinite(p) for p in chances)
+    offset = clinical["from_middle_mm"]
+    return {
+        **clinical,
+        "side": None if offset is None else "right" if offset > 0 else "left",
+        "koos_probability": dict(zip(map(str, KOOS), chances, strict=True)) if known else None,
+        "koos": 1 + chances.index(max(chances)) if known else None,
+    }
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -172,9 +200,16 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     between = f"{interval[0]:.3f} to {interval[1]:.3f} ml" if interval else "not calibrated"
     rows = [("Volume", f"{facts['volume_ml']:.3f} ml"), (f"{100 * facts['coverage']:g} % interval", between)]
     if facts["components"]:
+        outer = facts["extrameatal_diameter_mm"]
         rows += [
-            ("Largest diameter", f"{facts['diameter_mm']:.1f} mm"),
-            ("Side", f"{facts['side']}, {abs(facts['from_middle_mm']):.0f} mm from the middle of the image"),
+            (
+                "Largest diameter",
+                f"{facts['diameter_mm']:.1f} mm; in an axial slice {facts['axial_diameter_mm']:.1f} mm",
+            ),
+            ("Outside the canal", f"{facts['extrameatal_ml']:.3f} ml, axial diameter {outer:.1f} mm"),
+            ("Inside the canal", f"{facts['intrameatal_ml']:.3f} ml"),
+            ("Koos grade", _grade(facts)),
+            ("Side", f"{facts['side']}, {abs(facts['from_middle_mm']):.0f} mm from the plane of symmetry"),
             ("Bounding box", f"voxels {box[0]} to {box[1]}"),
         ]
     missing = ", ".join(facts["modalities_missing"])
@@ -188,22 +223,18 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _diameter(points: NDArray[np.floating]) -> float:
-    """Largest distance of two points, ``(point, 3)``, mm; only corners of the convex hull can be that far apart."""
-    if len(points) < 5:
-        return float(pdist(points).max()) if len(points) > 1 else 0.0
-    try:
-        hull = ConvexHull(points)
-    except QhullError:  # all in one plane or line
-        hull = ConvexHull(points, qhull_options="QJ")
-    return float(pdist(points[hull.vertices]).max())
+def _grade(facts: dict[str, Any]) -> str:
+    if facts["koos"] is None:
+        return "not judged"
+    chances = ", ".join(f"{grade}: {p:.2f}" for grade, p in facts["koos_probability"].items())
+    return f"{facts['koos']} ({KOOS[facts['koos']]}); probabilities {chances}"
 
 
-def _pictures(image: Volume, mask: NDArray[np.bool_]) -> dict[str, str]:
-    """Plane to the data address of a PNG: whole slice and close-up, the patient's left on the left."""
+def _pictures(image: Volume, mask: NDArray[np.bool_]) -> list[Picture]:
+    """Three planes: whole slice and close-up, the patient's left on the left."""
     data, spacing = ras(image.data, image.affine)
     found = ras(mask.astype(np.uint8), image.affine)[0] > 0
-    pictures = {}
+    pictures: list[Picture] = []
     planes = {"Axial": (2, "LRPA"), "Coronal": (1, "LRIS"), "Sagittal": (0, "PAIS")}
     for plane, (axis, ends) in planes.items():
         across = tuple(other for other in range(3) if other != axis)
@@ -229,7 +260,9 @@ def _pictures(image: Volume, mask: NDArray[np.bool_]) -> dict[str, str]:
             for end, x, y in zip(ends, (0.03, 0.97, 0.5, 0.5), (0.5, 0.5, 0.04, 0.96), strict=True):
                 axes.text(x, y, end, color="white", ha="center", va="center", transform=axes.transAxes)
             axes.set_axis_off()
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-        pictures[plane] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        caption = (
+            f"{plane}: the slice with most tumour, or the middle one, and a close-up. Orange: the mask. Letters: the "
+            "patient's left, right, anterior, posterior, superior, inferior."
+        )
+        pictures.append((address(figure), f"{plane} slice with the outline of the mask", caption))
     return pictures

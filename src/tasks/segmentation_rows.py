@@ -15,6 +15,7 @@ from ..metrics.segmentation_scores import SCORES, score_pair
 from .segmentation_inference import Cut
 
 Array = NDArray[np.floating]
+Triple = tuple[float, float, float]
 Interval = Callable[[Array, float], tuple[float, float]]
 
 
@@ -47,22 +48,48 @@ def exam_row(
         if kind in exam.masks and kind in exam.second:
             again = score_pair(truth, exam.second[kind].data > 0, image.spacing_mm)
         found |= {f"reader_{name}": value for name, value in again.items()}
-    return found | _clinical(datamodule, batch, probability, cut, grading) | _course(datamodule, exam, row, found)
+    return found | _reported(datamodule, batch, probability, cut, grading) | _course(datamodule, exam, row, found)
 
 
-def _clinical(
+def clinical(
+    image: Array, present: NDArray[np.bool_], mask: NDArray[np.bool_], spacing_mm: Triple, grading: Array
+) -> dict[str, Any]:
+    """What clinics report of a mask on the planned grid.
+
+    Args:
+        image: ``(modality, x, y, z)``.
+        present: Which modalities are there.
+        mask: Tumour, ``(x, y, z)``.
+        spacing_mm: Voxel spacing.
+        grading: From :func:`~neurotwin.metrics.koos_grading.fit_grades`.
+
+    Returns:
+        What :func:`~neurotwin.metrics.schwannoma_measures.parts` gives; ``extrameatal_share``; ``from_middle_mm``, of
+        the tumour's centre from the mid-plane, right is positive; ``koos_probability``, of the grades 1 to 4, NaN where
+        they are not known.
+    """
+    middle = mid_plane_mm(shown(image, present), spacing_mm, mask)
+    features = grading_features(mask, spacing_mm, middle)
+    centre = float(np.argwhere(mask)[:, 0].mean()) * spacing_mm[0] - middle if mask.any() else None
+    return {
+        **parts(mask, spacing_mm, middle),
+        "extrameatal_share": None if features is None else float(features[-1]),
+        "from_middle_mm": centre,
+        "koos_probability": grade_probabilities(grading, features).tolist(),
+    }
+
+
+def _reported(
     datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], cut: Cut, grading: Array
 ) -> dict[str, float]:
     spacing = datamodule.plan.spacing_mm
     mask = cut(probability, float(np.prod(spacing)) / 1000)
     label = largest_component(batch.mask[0].cpu().numpy() > 0)
-    middle = mid_plane_mm(shown(batch.image[0].cpu().numpy(), batch.present[0].cpu().numpy()), spacing)
-    measured, features = parts(mask, spacing, middle), grading_features(mask, spacing, middle)
-    chances = grade_probabilities(grading, features)
+    found = clinical(batch.image[0].cpu().numpy(), batch.present[0].cpu().numpy(), mask, spacing, grading)
     return {
-        **{f"koos_p{grade}": float(p) for grade, p in enumerate(chances, 1)},
-        "extrameatal_share": float("nan") if features is None else float(features[-1]),
-        "axial_mm": measured["axial_diameter_mm"] or 0.0,
+        **{f"koos_p{grade}": p for grade, p in enumerate(found["koos_probability"], 1)},
+        "extrameatal_share": _number(found["extrameatal_share"]),
+        "axial_mm": found["axial_diameter_mm"] or 0.0,
         "axial_truth_mm": axial_diameter_mm(label, spacing)[0],
     }
 

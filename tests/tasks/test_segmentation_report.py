@@ -100,7 +100,8 @@ def test_numbers_of_a_box():
     assert found["diameter_mm"] == pytest.approx(np.sqrt(5**2 + 4**2 + 6**2))
     assert found["components"] == 2
     assert found["box_voxels"] == [[5, 10, 4], [39, 31, 11]]
-    flags = " ".join(remarks(mask, image, found, True))
+    judged = {"side": None, "koos_probability": None}
+    flags = " ".join(remarks(mask, image, found | judged, True))
     assert "border" in flags
     assert "2 components" in flags
     assert "anisotropic" not in flags
@@ -112,7 +113,71 @@ def test_a_flat_tumour_has_a_diameter_and_thick_slices_are_named():
     image = Volume(mask.astype(np.float32), np.diag([1.0, 1, 5, 1]))
     found = measure(mask, image)
     assert found["diameter_mm"] == pytest.approx(np.sqrt(6**2 + 4**2))
+    found |= {"side": None, "koos_probability": None}
     assert any("anisotropic" in flag for flag in remarks(mask, image, found, True))
+
+
+def grades(task):
+    """Grades by the share outside the canal alone: more than half makes II, III and IV equally likely."""
+    table = torch.zeros(4, 5, dtype=torch.float64)
+    table[0, 0], table[1:, 4] = 10.0, 20.0
+    task.grading.copy_(table)
+
+
+def test_grade_and_parts_are_reported(twin, tmp_path):
+    _, facts, page = run(twin, exam(tmp_path / "T1.nii.gz"), tmp_path / "out")
+    assert facts["koos"] is None
+    assert any("Koos grade not judged" in flag for flag in facts["flags"])
+    grades(twin[0])
+    _, facts, page = run(twin, exam(tmp_path / "T1.nii.gz"), tmp_path / "out")
+    assert facts["koos"] in (2, 3, 4), "a section of 40 mm2 is wider than a canal"
+    assert sum(facts["koos_probability"].values()) == pytest.approx(1)
+    assert facts["intrameatal_ml"] + facts["extrameatal_ml"] == pytest.approx(facts["volume_ml"], rel=0.15)
+    assert facts["axial_diameter_mm"] == pytest.approx(np.hypot(5, 4), abs=1.5)
+    assert "probabilities 1: 0.00" in page
+
+
+def course(folder, months=("0", "14"), sizes=(9, 11)):
+    for number, size in enumerate(sizes):
+        path = folder / f"scan{number}" / "T1.nii.gz"
+        data = np.random.default_rng(number).normal(100, 5, (40, 32, 12)).astype(np.float32)
+        data[5:size, 10:15, 4:8] = 1000
+        write_volume(path, data, LEFTWARD)
+    lines = [f"scan{number}\tanna\t{month}" for number, month in enumerate(months)]
+    (folder / "exams.tsv").write_text("\n".join(["session\tpatient\tmonths", *lines]) + "\n")
+    return folder
+
+
+def test_growth_of_a_patient(twin, tmp_path):
+    task, datamodule = twin
+    task.calibration[3:] = torch.tensor([0.05, 9.0])
+    paths = task.predict_file(datamodule, course(tmp_path / "anna"), tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "anna_growth.json").read_text())
+    assert [exam["months"] for exam in facts["exams"]] == [0, 14]
+    (change,) = facts["changes"]
+    assert change["change_percent"] == pytest.approx(50, abs=8)
+    assert change["growth_probability"] > change["growth_by_a_fifth_probability"] > 0.9
+    assert {path.name for path in paths} >= {"anna_growth.html", "scan0_report.json", "scan1_mask.nii.gz"}
+    assert "data:image/png;base64," in (tmp_path / "out" / "anna_growth.html").read_text()
+
+
+def test_growth_without_calibration_has_no_probability(twin, tmp_path):
+    task, datamodule = twin
+    task.predict_file(datamodule, course(tmp_path / "anna", sizes=(9, 9)), tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "anna_growth.json").read_text())
+    assert facts["changes"][0]["growth_probability"] is None
+    assert any("not calibrated" in flag for flag in facts["flags"])
+
+
+def test_without_months_nothing_is_said_about_growth(twin, tmp_path):
+    task, datamodule = twin
+    folder = course(tmp_path / "anna")
+    (folder / "exams.tsv").unlink()
+    task.predict_file(datamodule, folder, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*growth*"))
+    course(folder, months=("0", "soon"))
+    with pytest.raises(DataError, match="months='soon' is no number"):
+        task.predict_file(datamodule, folder, tmp_path / "out")
 
 
 def test_no_tumour(twin, tmp_path):
