@@ -13,6 +13,7 @@ from . import completion, verbs
 from .errors import NeurotwinError, printable
 from .terminal import log_to_terminal
 
+_RUN = "run folder, the end of its name, or an experiment: its newest finished run"
 _EPILOG = (
     "What follows an experiment's name is Hydra's override grammar: model.dropout=0.2 +trainer.limit_train_batches=5"
 )
@@ -82,14 +83,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--debug", action="store_true", help="two batches of everything, one epoch")
     sub.add_argument("-m", "--multirun", action="store_true", help="every combination of swept values (a=1,2)")
     sub = verb("resume", verbs.resume, "Go on with an interrupted run from its last completed epoch")
-    sub.add_argument("run", help="run folder, or the end of its name")
+    sub.add_argument("run", help=_RUN)
     sub = verb("evaluate", verbs.evaluate, "Score a trained run on a split")
-    sub.add_argument("run")
+    sub.add_argument("run", help=_RUN)
     sub.add_argument("--split", default="test", help="train, val or test")
     sub = verb("replay", verbs.replay, "Run the step again that had a NaN or infinity, and show where it came from")
     sub.add_argument("run")
     sub = verb("predict", verbs.predict, "Apply a trained run to a file of your own")
-    sub.add_argument("run")
+    sub.add_argument("run", help=_RUN)
     sub.add_argument("--input", required=True, type=Path, dest="source")
     sub.add_argument("--output", required=True, type=Path, dest="target", help="folder for the results")
     sub.add_argument("--bids", action="store_true", help="masks and events as a BIDS derivative")
@@ -113,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--any-code", action="store_true", help="reuse finished runs of other code")
     sub.add_argument("--backend", default="process", help="process, slurm, or local (submitit without a cluster)")
     sub = verb("export", verbs.export, "Write a trained network as ONNX or torch.export, checked, with a model card")
-    sub.add_argument("run")
+    sub.add_argument("run", help=_RUN)
     sub.add_argument("--format", default=None, choices=("onnx", "pt2"), help="default: by the file's name, or onnx")
     sub.add_argument("--output", type=Path, default=None, help="file to write (default <experiment>.onnx)")
     sub = verb("simulate", verbs.simulate, "Simulate one recording with its truth and write it in the field's formats")

@@ -28,11 +28,12 @@ def experiments(**_: Any) -> list[str]:
 
 
 def runs(**_: Any) -> list[str]:
-    """Names of run folders, and their ends, which are quicker to type."""
+    """Experiments that have runs, names of run folders, and their ends, which are quicker to type."""
     from .run_folder import runs as found
 
-    names = [run.path.name for run in found()]
-    return [*(name.rpartition("_")[2] for name in names), *names]
+    there = found()
+    names = [run.path.name for run in there]
+    return [*{run.experiment for run in there}, *(name.rpartition("_")[2] for name in names), *names]
 
 
 def papers(**_: Any) -> list[str]:

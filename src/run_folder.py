@@ -202,7 +202,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def load_run(path: Path | str) -> Run:
-    """Open a run by its folder, or by the folder's name (or its unique end) below the runs folder.
+    """Open a run by its folder, by the folder's name (or its unique end) below the runs folder, or by its experiment.
+
+    An experiment ``paper/row`` means its newest finished run, or its newest where none has finished.
 
     Raises:
         NeurotwinError: If there is no such run; the message offers the nearest.
@@ -214,6 +216,8 @@ def load_run(path: Path | str) -> Run:
     matches = [run for name, run in known.items() if str(path) and name.endswith(str(path))]
     if len(matches) == 1:
         return matches[0]
+    if of_it := [run for run in known.values() if run.experiment == str(path)]:
+        return max(of_it, key=lambda run: (run.status == "finished", str(run.record.get("started"))))
     if matches:
         raise NeurotwinError(f"{path!s} names {len(matches)} runs: {', '.join(r.path.name for r in matches)}")
     raise NeurotwinError(f"no run {str(path)!r}: {did_you_mean(str(path), known)} (see `neurotwin runs`)")

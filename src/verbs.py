@@ -46,8 +46,10 @@ def show(options: argparse.Namespace) -> None:
 def check(options: argparse.Namespace) -> None:
     """Pass all gates without training."""
     from . import gates
+    from .run_log import quiet
 
-    composed = gates.check(options.experiment, options.overrides)
+    with quiet():
+        composed = gates.check(options.experiment, options.overrides)
     print(f"{composed.experiment}: all gates passed (config {composed.hash})")
 
 

@@ -54,6 +54,13 @@ def test_runs_are_found_by_the_end_of_their_name(run_root):
         neurotwin.load_run("zzzz")
 
 
+def test_an_experiment_means_its_newest_finished_run(run_root):
+    record(run_root, "p/one", status="finished", started="2026-01-01T00:00:00+00:00")
+    wanted = record(run_root, "p/one", status="finished", started="2026-01-02T00:00:00+00:00")
+    record(run_root, "p/one", status="failed", started="2026-01-03T00:00:00+00:00")
+    assert neurotwin.load_run("p/one").path == wanted.path
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     file = tmp_path / "x.json"
     write_json(file, {"old": 1})
