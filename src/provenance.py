@@ -54,12 +54,16 @@ def cpu_name() -> str:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the code, and a hash of its uncommitted changes; None outside a checkout."""
+    """Commit of the code, and a hash of its uncommitted changes; None outside a checkout.
+
+    Texts and recorded results are no code: `reproduce --update` writes them between two rows of one commit.
+    """
     folder = Path(__file__).resolve().parent
     try:
         _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)  # installed inside somebody else's checkout?
         commit = _git(folder, "rev-parse", "HEAD").strip()
         places = [".", *(p for p in ("../configs", "../experiments") if (folder / p).is_dir())]
+        places += [":(exclude)../**/*.md", ":(exclude)../**/expected.json"]
         difference = _git(folder, "diff", "HEAD", "--", *places)
         difference += _git(folder, "ls-files", "--others", "--exclude-standard", "--", *places)
     except (OSError, subprocess.SubprocessError):

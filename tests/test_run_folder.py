@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import neurotwin
 import pytest
+from neurotwin import provenance
 from neurotwin.cli import main
 from neurotwin.errors import NeurotwinError
 from neurotwin.files import write_json
@@ -126,3 +128,18 @@ def test_a_runs_folder_that_cannot_be_written_is_listed(tmp_path, monkeypatch):
     many(tmp_path, 30)
     monkeypatch.setattr("neurotwin.run_index.replaced", lambda path: (_ for _ in ()).throw(PermissionError(13, "no")))
     assert len(listed(tmp_path)) == 30
+
+
+def test_recorded_results_do_not_make_the_code_dirty(tmp_path, monkeypatch):
+    for name in ("src/provenance.py", "experiments/paper/README.md", "experiments/paper/expected.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "src" / "provenance.py"))
+    (tmp_path / "experiments/paper/README.md").write_text("b")
+    (tmp_path / "experiments/paper/expected.json").write_text("b")
+    assert provenance.git_state()["dirty"] is None
+    (tmp_path / "src/provenance.py").write_text("b")
+    assert provenance.git_state()["dirty"] is not None
