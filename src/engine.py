@@ -113,9 +113,10 @@ def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
         raise ConfigError(f"{run.path.name} has no {split} split")
     if run.status != "finished":
         log.warning("%s is %s: this is its last completed epoch", run.path.name, run.status)
+    pieces.datamodule.test_dataloader = lambda: loader  # tasks look at the datamodule too
     with quiet():
         trainer = _trainer(composed, run.path, [], logger=False)
-        metrics = _test(trainer, pieces, loader)
+        metrics = _test(trainer, pieces)
     write_json(run.path / f"evaluation_{split}.json", metrics)
     return metrics
 
@@ -263,10 +264,9 @@ def _fit_and_test(
     return metrics
 
 
-def _test(trainer: Trainer, pieces: Pieces, loader: Any = None) -> dict[str, float]:
+def _test(trainer: Trainer, pieces: Pieces) -> dict[str, float]:
     """The averages that the task logs, then the scores of its pooled predictions, in this order."""
-    given = {"datamodule": pieces.datamodule} if loader is None else {"dataloaders": loader}
-    logged = trainer.test(pieces.task, **given, verbose=False, weights_only=True)
+    logged = trainer.test(pieces.task, datamodule=pieces.datamodule, verbose=False, weights_only=True)
     if trainer.received_sigterm:  # in the last batch, after which Lightning does not look
         raise SIGTERMException
     scores = pieces.task.score(pieces.task.predictions) if pieces.task.predictions else {}

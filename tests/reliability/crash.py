@@ -10,6 +10,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -31,6 +32,7 @@ from neurotwin.config import load_config
 from neurotwin.files import read_json
 from neurotwin.run_folder import runs
 
+from reliability import services
 from reliability.faults import FILES, KINDS, POINTS, Fault
 
 RESULTS = Path(__file__).with_name("results") / "crash.json"
@@ -38,6 +40,9 @@ COMMON = ["trainer.accelerator=cpu", "trainer.max_epochs=3", "figures=false"]
 _EEG = ["datamodule.n_subjects=6", "datamodule.minutes=1", "datamodule.folds=3"]
 _CPG = ["n_trials=2", "folds=2", "fold=0", "seconds=0.6", "drop_s=0.1", "segment_s=0.2"]
 _FC = ["n_subjects=9", "n_nodes=20", "rest_volumes=60", "story_volumes=40", "folds=3", "batch_size=2"]
+_MRI = ["n_patients=4", "folds=2", "fold=0", "sites=[mill,lake]", "max_exams=1", "fine_mm=2", "fov_mm=[64,48,24]"]
+_MRI += ["patch_size=[32,16,16]", "patches_per_epoch=8", "val_fraction=0.3", "batch_size=2"]
+_CLAMP = ["duration_ms=110", "fit_ms=25", "window_ms=25"]
 #: Family to experiment and the overrides that make it small.
 FAMILIES = {
     "seizure detection": ("mallick2024/demo", _EEG),
@@ -46,24 +51,35 @@ FAMILIES = {
         ["optimizer.lr=1e-2", "trainer.check_val_every_n_epoch=1", *(f"datamodule.{o}" for o in _CPG)],
     ),
     "connectivity": ("acker2024/demo", [f"datamodule.{o}" for o in _FC]),
+    "MRI": ("kujawa2024/demo", ["model.width=8", *(f"datamodule.{o}" for o in _MRI)]),
+    "patch clamp": (
+        "wells2025/demo",
+        ["task.iterations=2", "model.n_starts=1", *(f"datamodule.{o}" for o in _CLAMP)],
+    ),
     "closed form": ("acker2024/simulated_rule", ["model=fc_edge_ridge", *(f"datamodule.{o}" for o in _FC)]),
 }
 Case = namedtuple("Case", "family point kind epoch batch")
 TIMEOUT_S = 180
 
 
-def draw_cases(n, seed=0, families=tuple(FAMILIES), mounts=True):
-    """``n`` cases: every family, point and kind in turn where they go together, epoch and batch at random."""
+def draw_cases(n, seed=0, families=tuple(FAMILIES), mounts=True, several=True):
+    """``n`` cases: every family, point and kind in turn where they go together, epoch and batch at random.
+
+    With ``several`` those of ``services.py`` too, which take several processes each.
+    """
     rng = random.Random(seed)
     every = [(f, p, k) for f in families for p in POINTS for k in KINDS if _possible(f, p, k, mounts)]
     rng.shuffle(every)
     chosen = [every[i % len(every)] for i in range(n)]
-    return [Case(f, p, k, 0 if f == "closed form" else rng.randrange(2), rng.randrange(4)) for f, p, k in chosen]
+    drawn = [Case(f, p, k, 0 if f == "closed form" else rng.randrange(2), rng.randrange(4)) for f, p, k in chosen]
+    return drawn + [Case(family, *case) for family in services.CASES if several for case in services.CASES[family]]
 
 
 def _possible(family, point, kind, mounts):
     if kind in ("disk full", "read-only") and not mounts:
         return False
+    if family == "patch clamp" and (point in ("mid-validation", "renaming best.ckpt") or kind == "worker killed"):
+        return False  # one batch holds all; it chooses the last epoch and has no validation of its own
     if family == "closed form" and point in ("mid-step", "mid-validation", "between epochs", "renaming best.ckpt"):
         return False  # it takes no optimiser step, has one epoch and is not validated
     if kind == "worker killed":
@@ -109,12 +125,13 @@ def _wait(pid, pipe, log):
     log.write(pipe.read(1 << 16) or b"")
     _, status = os.waitpid(pid, 0)
     deadline = time.monotonic() + 15  # loader processes look every five seconds whether their parent lives
-    while (left := _session(pid)) and time.monotonic() < deadline:
+    while (left := session(pid)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return os.waitstatus_to_exitcode(status), left
 
 
-def _session(leader):
+def session(leader):
+    """Processes that live in a session."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -174,6 +191,8 @@ def torn(path):
 
 def strike(case, folder, baseline):
     """Run a case; returns the broken promises, none if all is well."""
+    if case.family in services.CASES:
+        return services.strike(case, folder, baseline, sys.modules[__name__])
     disk = folder / "disk"
     disk.mkdir(parents=True)
     mounted = case.kind in ("disk full", "read-only")
@@ -263,10 +282,24 @@ def matrix(cases, folder):
         if key not in baselines:
             place = folder / f"baseline{len(baselines)}"
             place.mkdir()
-            baselines[key] = unbroken(*key[:1], place, key[1])
+            if case.family in services.CASES:
+                baselines[key] = services.unbroken(case.family, place, sys.modules[__name__])
+            else:
+                baselines[key] = unbroken(*key[:1], place, key[1])
         place, start = folder / f"case{number}", time.monotonic()
         yield case, strike(case, place, baselines[key]), time.monotonic() - start
         shutil.rmtree(place)
+
+
+def share(cases, number, jobs, output):
+    """Every ``jobs``-th case from ``number`` on; writes after each, so that what was done is never lost."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case, broken, seconds in matrix(cases[number::jobs], Path(folder)):
+            rows.append({**case._asdict(), "broken": broken, "seconds": round(seconds, 1)})
+            print("ok  " if not broken else "FAIL", " | ".join(case[:3]), broken or "", flush=True)
+            used = os.times()
+            output.write_text(json.dumps({"cpu_seconds": round(sum(used[:4])), "cases": rows}), encoding="utf-8")
 
 
 def command_line():
@@ -274,27 +307,33 @@ def command_line():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="processes that share the faults")
+    parser.add_argument("--one-process", action="store_true", help="leave out faults of ranks and sweeps")
     parser.add_argument("--output", type=Path, default=RESULTS)
-    parser.add_argument("--again", type=Path, help="strike the failed cases of this result file again")
     options = parser.parse_args()
-    cases, results, begun = draw_cases(options.faults, options.seed, mounts=can_mount()), [], time.process_time()
-    if options.again:
-        before = json.loads(options.again.read_text())["cases"]
-        cases = [Case(*(row[name] for name in Case._fields)) for row in before if row["broken"]]
-        results = [row for row in before if not row["broken"]]
-    with tempfile.TemporaryDirectory() as folder:
-        for case, broken, seconds in matrix(cases, Path(folder)):
-            results.append({**case._asdict(), "broken": broken, "seconds": round(seconds, 1)})
-            print(
-                f"{len(results):4d} {'ok  ' if not broken else 'FAIL'} {' | '.join(case[:3])} {broken or ''}",
-                flush=True,
-            )
-            used = os.times()
-            summary = {"faults": len(results), "failed": sum(bool(r["broken"]) for r in results)}
-            summary["cpu_seconds"] = round(time.process_time() - begun + used.children_user + used.children_system)
-            options.output.parent.mkdir(exist_ok=True)
-            options.output.write_text(json.dumps({**summary, "cases": results}, indent=1) + "\n")
-    return 1 if any(result["broken"] for result in results) else 0
+    cases = draw_cases(options.faults, options.seed, mounts=can_mount(), several=not options.one_process)
+    options.output.parent.mkdir(exist_ok=True)
+    parts = [options.output.with_suffix(f".{number}.part") for number in range(options.jobs)]
+    for part in parts:
+        part.unlink(missing_ok=True)
+    if options.jobs == 1:
+        share(cases, 0, 1, parts[0])
+    else:
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=share, args=(cases, k, options.jobs, part)) for k, part in enumerate(parts)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+    found = [json.loads(part.read_text(encoding="utf-8")) for part in parts]
+    results = [row for part in found for row in part["cases"]]
+    failed = sum(bool(row["broken"]) for row in results)
+    summary = {"faults": len(results), "failed": failed, "cpu_seconds": sum(part["cpu_seconds"] for part in found)}
+    summary["commit"] = (git_state() or {}).get("commit")
+    options.output.write_text(json.dumps({**summary, "cases": results}, indent=1) + "\n", encoding="utf-8")
+    for part in parts:
+        part.unlink()
+    return 1 if failed or len(results) < len(cases) else 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ FILES = {
 POINTS = (*STEPS, *FILES)
 KINDS = ("SIGKILL", "SIGTERM", "SIGINT", "disk full", "file size limit", "out of memory", "read-only", "worker killed")
 KINDS += ("clock back a day", "clock on a day")
+#: Those that need several processes; struck by ``services.py``.
+SERVICES = ("rank killed", "sweep worker killed", "sweep driver killed", "database locked", "database gone")
 
 
 class Fault(Callback):
@@ -76,6 +78,11 @@ class Fault(Callback):
         """Step."""
         at = min(self.batch, trainer.num_training_batches - 1)
         if (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx) == (self.epoch, at):
+            self._at("mid-step")
+
+    def on_before_optimizer_step(self, trainer, pl_module, *_):
+        """Step of a task that has no backward pass."""
+        if not pl_module.automatic_optimization and trainer.current_epoch == self.epoch:
             self._at("mid-step")
 
     def on_validation_batch_end(self, trainer, *_):

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from reliability.faults import KINDS
+from reliability.faults import KINDS, SERVICES
 
 HERE = Path(__file__).parent
 TABLE = HERE.parents[1] / "docs" / "reliability.md"
@@ -38,7 +38,7 @@ def table():
     lines += [f"| fault | {' | '.join(families)} |", f"| --- |{' ---: |' * len(families)}"]
     total = Counter((case["kind"], case["family"]) for case in crash["cases"])
     good = Counter((case["kind"], case["family"]) for case in crash["cases"] if not case["broken"])
-    for kind in KINDS:
+    for kind in (*KINDS, *SERVICES):
         cells = [f"{good[kind, f]} / {total[kind, f]}" if total[kind, f] else "-" for f in families]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     broken = [case for case in crash["cases"] if case["broken"]]

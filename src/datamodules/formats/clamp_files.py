@@ -27,6 +27,8 @@ CURRENT_UNITS = {"A": 1e9, "mA": 1e6, "uA": 1e3, "nA": 1.0, "pA": 1e-3}
 DENSITY_UNITS = {"uA/cm2": 1.0, "mA/cm2": 1e3}
 #: No membrane potential lies outside ± this many mV.
 PLAUSIBLE_MV = 250.0
+#: Of an ABF file; pyabf's time grows with their square.
+_MOST_SWEEPS = 5000
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ Sweep = tuple[_Trace | None, _Trace | None]
 def _abf(path: Path, how: ClampFormat) -> list[Sweep]:
     import pyabf
 
+    _check_sweeps(path)
     abf = pyabf.ABF(str(path))
     units = [_unit(unit) for unit in abf.adcUnits]
     voltage = next((k for k, unit in enumerate(units) if unit in VOLTAGE_UNITS), None)
@@ -166,6 +169,19 @@ def _abf(path: Path, how: ClampFormat) -> list[Sweep]:
                 traces[1] = _Trace(command, abf.sweepUnitsC, abf.sampleRate)
         found.append((traces[0], traces[1]))
     return found
+
+
+def _check_sweeps(path: Path) -> None:
+    """Refuse a number of sweeps that the file cannot hold: pyabf would work on it for hours."""
+    with path.open("rb") as file:
+        header = file.read(20)
+    at = {b"ABF ": 16, b"ABF2": 12}.get(header[:4])
+    sweeps = int.from_bytes(header[at : at + 4], "little") if at else 0
+    if sweeps > min(path.stat().st_size // 64, _MOST_SWEEPS):
+        raise DataError(
+            f"{path}: its header says {sweeps} sweeps, but a file of {path.stat().st_size} bytes holds fewer, and more "
+            f"than {_MOST_SWEEPS} are not read; it is damaged, or split it"
+        )
 
 
 def _nwb(path: Path, how: ClampFormat) -> list[Sweep]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 #: Of a NRRD header; ITK's reader crashes at a damaged one of several thousand characters.
 _LONGEST_LINE = 2000
+#: Of a MetaImage header; ITK's reader crashes at a negative number.
+_META_DIMENSIONS = re.compile(rb"(?m)^[ \t]*NDims[ \t]*=(.*)$")
 #: ITK's millimetres point to left and posterior, nibabel's to right and anterior.
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -132,6 +135,8 @@ def _read_itk(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         header = file.read(1 << 16).partition(b"\n\n")[0]
     if header.startswith(b"NRRD") and max(map(len, header.split(b"\n"))) > _LONGEST_LINE:
         raise DataError(f"{path}: damaged: a line of its header has more than {_LONGEST_LINE} characters")
+    if (found := _META_DIMENSIONS.search(header)) and found[1].strip() not in (b"2", b"3", b"4"):
+        raise DataError(f"{path}: damaged: NDims = {found[1].decode(errors='replace').strip()} in its header")
     try:
         return _from_itk(sitk.ReadImage(str(path)))
     except RuntimeError as error:
