@@ -72,7 +72,7 @@ def draw_cases(n, seed=0, families=tuple(FAMILIES), mounts=True, several=True):
     rng.shuffle(every)
     chosen = [every[i % len(every)] for i in range(n)]
     drawn = [Case(f, p, k, 0 if f == "closed form" else rng.randrange(2), rng.randrange(4)) for f, p, k in chosen]
-    return drawn + [Case(family, *case) for family in services.CASES if several for case in services.CASES[family]]
+    return [Case(family, *case) for family in services.CASES if several for case in services.CASES[family]] + drawn
 
 
 def _possible(family, point, kind, mounts):
