@@ -19,6 +19,7 @@ _BYSTANDERS = frozenset(
         "code_version",
         "config",
         "config_errors",
+        "energy",
         "errors",
         "files",
         "loggers",

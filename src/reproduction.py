@@ -23,12 +23,12 @@ from .registry import paper_dir, papers
 from .run_folder import Run, runs
 from .sweeps.pool import run_all
 from .sweeps.space import numbers
-from .tables import render, tables, update_readme
+from .tables import render, tables, total, update_readme
 
 log = logging.getLogger("neurotwin")
 _ROW_KEYS = {"name", "config", "overrides", "grid", "folds", "seeds", "metric", "published", "source", "tolerance"}
 DATA = ("real", "simulated", "other")
-_ROW_KEYS |= {"better", "data", "note"}
+_ROW_KEYS |= {"better", "data", "note", "smoke"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Row:
         better: ``higher`` or ``lower`` values of the metric.
         data: ``real``, ``simulated``, or ``other`` for real data that are not those of the paper.
         note: What a reader must know about the comparison.
+        smoke: Further overrides of a smoke run, such as shorter recordings; rows that they make alike run once.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Row:
     better: str = "higher"
     data: str = "real"
     note: str = ""
+    smoke: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def run_paper(
         rows: Glob patterns on row names; empty for all.
         seeds: Instead of the rows' own.
         jobs: Processes.
-        smoke: Two batches of one fold and one seed of every row.
+        smoke: Two batches of one fold and one seed of every row, with the row's ``smoke`` overrides.
         update: Write ``expected.json`` and the tables of the paper's README.
         runs_dir: Where the runs lie; default as for training.
         any_code: Reuse runs of other code too.
@@ -116,17 +118,18 @@ def run_paper(
     """
     folder = paper_dir(paper)
     every = read_rows(folder / "paper.yaml")
-    entries = load_config(folder / "paper.yaml").get("comparisons", [])
+    written = load_config(folder / "paper.yaml")
+    entries = written.get("comparisons", [])
     check_comparisons(entries, [row.name for row in every], str(folder / "paper.yaml"))
     chosen = select(every, rows)
-    extra = ["figures=false", *(["debug=fast"] if smoke else [])]
-    extra += [f"runs_dir={runs_dir}"] if runs_dir else []
+    extra = ["figures=false", *([f"runs_dir={runs_dir}"] if runs_dir else [])]
     plan: list[tuple[Row, list[list[Composed]]]] = []
     read: dict[str, dict[Any, Any]] = defaultdict(dict)
     for row in chosen:
         wanted = numbers("--seeds", seeds) if seeds is not None else row.seeds
         wanted, folds = (wanted[:1], 1) if smoke else (wanted, row.folds)
-        plan.append((row, [_jobs(row, seed, folds, extra, read[row.config]) for seed in wanted]))
+        last = [*extra, "debug=fast", *row.smoke] if smoke else extra
+        plan.append((row, [_jobs(row, seed, folds, last, read[row.config]) for seed in wanted]))
     composed = [job for _, groups in plan for group in groups for job in group]
     known = _known_runs(composed, any_code)
     for _, groups in plan:
@@ -142,7 +145,7 @@ def run_paper(
             if any(fnmatch(row.name, p) for entry in entries for p in [*entry["rows"], entry["against"]]):
                 losses[row.name] = row_losses(complete)
     compared = compare(entries, losses)
-    layout = load_config(folder / "paper.yaml").get("tables", [])
+    layout = written.get("tables", [])
     if update and not smoke:
         before = read_json(folder / "expected.json") if (folder / "expected.json").exists() else {"rows": {}}
         merged = {**before["rows"], **results}  # in the order of paper.yaml; rows that are no longer there go
@@ -218,6 +221,7 @@ def read_rows(path: Path) -> list[Row]:
                     better=entry.get("better", "higher"),
                     data=_data(path, name, entry.get("data", "real")),
                     note=entry.get("note", ""),
+                    smoke=tuple(entry.get("smoke", [])),
                 )
             )
     duplicates = [row.name for row in rows if sum(r.name == row.name for r in rows) > 1]
@@ -322,6 +326,7 @@ def _summary(row: Row, groups: Sequence[Sequence[Run]]) -> dict[str, Any]:
         "cpu_seconds": round(sum(run.record["cost"]["cpu_s"] for run in members), 1),
         "wall_seconds": round(sum(run.record["cost"]["wall_s"] for run in members), 1),
         "peak_memory_mb": max(run.record["cost"].get("peak_memory_mb", 0.0) for run in members),
+        "energy_j": total([run.record["cost"].get("energy_j") for run in members]),
         "metrics": {
             name: {
                 "mean": float(np.mean(v)),

@@ -10,14 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from .energy import EnergyMeter
 from .privacy import redact
 
 
 class Meter:
-    """Wall and CPU seconds of a run, those of its earlier starts included, and the process's peak memory."""
+    """Wall and CPU seconds of a run, those of its earlier starts included, peak memory, energy where it is counted."""
 
     def __init__(self, before: Mapping[str, float]):
         self._before = dict(before)
+        self._energy = EnergyMeter()
         self._start = time.perf_counter(), _cpu_seconds()
 
     def read(self) -> dict[str, float]:
@@ -25,7 +27,10 @@ class Meter:
         spent = {"wall_s": time.perf_counter() - self._start[0], "cpu_s": _cpu_seconds() - self._start[1]}
         cost = {name: round(value + self._before.get(name, 0.0), 2) for name, value in spent.items()}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {**cost, "peak_memory_mb": round(max(peak, self._before.get("peak_memory_mb", 0.0)), 1)}
+        cost["peak_memory_mb"] = round(max(peak, self._before.get("peak_memory_mb", 0.0)), 1)
+        if (joules := self._energy.read()) is not None:
+            cost["energy_j"] = round(joules + self._before.get("energy_j", 0.0), 1)
+        return cost
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,6 +16,10 @@ from .errors import ConfigError
 from .files import write_text
 
 BEGIN, END = "<!-- tables: written by `neurotwin reproduce --update` -->", "<!-- end of tables -->"
+
+
+#: What a row took; the energy is that of the whole machine meanwhile, where it has a counter.
+COSTS = ("CPU-s", "peak MB", "energy kJ")
 
 
 @dataclass(frozen=True)
@@ -231,10 +235,17 @@ def _list(rows: Mapping[str, Mapping[str, Any]], entry: Mapping[str, Any]) -> Ta
                 row["parameters"] or None,
                 f"{row['cpu_seconds']:.0f}",
                 f"{row['peak_memory_mb']:.0f}" if row.get("peak_memory_mb") else None,
+                f"{row['energy_j'] / 1e3:.1f}" if row.get("energy_j") else None,
             )
         )
-    head = ("row", "published", "ours", "95 % CI", "Δ", "verdict", *metrics, "parameters", "CPU-s", "peak MB")
+    head = ("row", "published", "ours", "95 % CI", "Δ", "verdict", *metrics, "parameters", *COSTS)
     return Table(head, tuple(lines), entry.get("title", ""), entry.get("note", "")).without_empty()
+
+
+def total(energies: Iterable[float | None]) -> float | None:
+    """Joules of several runs; None if one of them was not counted."""
+    known = list(energies)
+    return None if not known or None in known else round(sum(filter(None, known)), 1)
 
 
 def _interval(stat: Stat | None) -> str | None:

@@ -120,6 +120,10 @@ def test_smoke_runs_two_batches_of_one_fold_and_writes_no_expectation(paper, run
     reproduce("tones", smoke=True, update=True)
     assert len(runs(run_root)) == 2
     assert not (paper / "expected.json").exists()
+    (paper / "paper.yaml").write_text(PAPER.replace("    folds: 4", "    smoke: [model.hidden=3]\n    folds: 4"))
+    reproduce("tones", smoke=True)
+    assert len(runs(run_root)) == 3, "rows that a smoke run makes alike run once"
+    assert runs(run_root)[-1].config["model"]["hidden"] == 3
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "device", str(record.get("device"))
     if cost:
         peak = cost.get("peak_memory_mb", 0.0)
-        yield "cost", f"{cost['wall_s']:.1f} s, {cost['cpu_s']:.1f} CPU-s, at most {peak:.0f} MB of memory"
+        energy = f", {cost['energy_j'] / 1e3:.1f} kJ of the whole machine" if "energy_j" in cost else ""
+        yield "cost", f"{cost['wall_s']:.1f} s, {cost['cpu_s']:.1f} CPU-s, at most {peak:.0f} MB of memory{energy}"
     if record.get("resumed"):
         yield "resumed", f"{record['resumed']} times"
     yield "versions", ", ".join(f"{name} {version}" for name, version in (record.get("versions") or {}).items())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import write_json, write_text
 from ..run_folder import Run
-from ..tables import Cell, Stat, Table
+from ..tables import COSTS, Cell, Stat, Table, total
 from .job import Job, objective_value
 from .plan import Plan, load_plan
 from .study import Study
@@ -87,10 +87,11 @@ class SweepResult:
         metrics = list(dict.fromkeys(m for t in self.trials for run in t.runs for m in run.metrics)) if tested else []
         keys = [axis.key for axis in self.plan.axes]
         names = [name for name, _ in self.plan.objectives]
-        head = ("trial", *keys, *names, *metrics, "state", "CPU-s", "peak MB", "error")
+        head = ("trial", *keys, *names, *metrics, "state", *COSTS, "error")
         rows: list[tuple[Cell, ...]] = []
         for trial in sorted(self.trials, key=self._rank):
             costs = [run.record.get("cost") or {} for run in trial.runs]
+            joules = total([cost.get("energy_j") for cost in costs])
             rows.append(
                 (
                     str(trial.number),
@@ -100,6 +101,7 @@ class SweepResult:
                     trial.state,
                     f"{sum(cost.get('cpu_s', 0.0) for cost in costs):.1f}" if costs else None,
                     f"{max(cost.get('peak_memory_mb', 0.0) for cost in costs):.0f}" if costs else None,
+                    None if joules is None else f"{joules / 1e3:.1f}",
                     trial.error or None,
                 )
             )
