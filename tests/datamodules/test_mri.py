@@ -11,9 +11,10 @@ import torch
 from datamodules.fixtures import make_mri, mri_exam
 from neurotwin.contracts import Exam, Volume
 from neurotwin.datamodules.formats.mri_layouts import find_exams, modality_of
+from neurotwin.datamodules.formats.nnunet_writer import write_nnunet
 from neurotwin.datamodules.formats.volume_files import read_mask, read_volume, write_volume
 from neurotwin.datamodules.mri import MRIDataModule
-from neurotwin.datamodules.mri_cases import preprocess, target_grid, to_native
+from neurotwin.datamodules.mri_cases import preprocess, read_exam, target_grid, to_native
 from neurotwin.datamodules.mri_plan import Plan, make_plan
 from neurotwin.errors import ConfigError, DataError, MissingDataError
 
@@ -207,6 +208,27 @@ def test_a_case_from_dicom_with_its_mask(tmp_path, cache):
     exam = datamodule(tmp_path / "tcia").exam(0)
     _, label, _ = mri_exam(0)
     assert exam.masks["ceT1w"].data.sum() == label.sum()
+
+
+def test_a_fold_as_nnunet_wants_it(tmp_path, cache):
+    make_mri(tmp_path / "data")
+    data = datamodule(tmp_path / "data")
+    exams = [data.exam(row) for row in range(len(data.exams))]
+    both = [exam for exam in exams if set(exam.images) == {"ceT1w", "T2w"}]
+    parts = {"train": both[:1], "val": both[1:2], "test": both[2:3]}
+    folder = write_nnunet(tmp_path / "raw", parts, ["T2w", "ceT1w"])
+    name, (case, *others) = find_exams(folder)
+    assert name == "nnunet"
+    assert [case.patient, *(other.patient for other in others)] == sorted(e.name for e in both[:2])
+    first = read_exam(case)
+    original = next(exam for exam in both if exam.name == case.patient)
+    np.testing.assert_allclose(first.images["T2w"].data, original.images["T2w"].data)
+    assert first.images["ceT1w"].data.shape == first.images["T2w"].data.shape
+    np.testing.assert_array_equal(first.masks["T2w"].data, original.masks["T2w"].data)
+    assert json.loads((folder / "splits_final.json").read_text()) == [{"train": [both[0].name], "val": [both[1].name]}]
+    single = next(exam for exam in exams if len(exam.images) == 1)
+    with pytest.raises(DataError, match="nnU-Net needs every channel"):
+        write_nnunet(tmp_path / "raw", {**parts, "test": [single]}, ["T2w", "ceT1w"])
 
 
 def test_modality_names():
