@@ -5,7 +5,9 @@ weights, and their outputs are compared before anything is timed. Time is that o
 jobs on the machine do not inflate as they do wall time; memory is the growth of the resident set in a forked child
 that does one step. PyG is given both of its ways: an edge list (gather and scatter) and a CSR matrix.
 
-    python benchmarks/line_graph.py [--sizes 84 200] [--alone 400 1000] [--output benchmarks/results/line_graph.json]
+    python benchmarks/line_graph.py [--sizes 84 116 200] [--alone 360 600 1000] [--output line_graph.json] [--draw]
+
+The figure beside the JSON shows both over the number of regions; ``--draw`` only draws it anew.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from neurotwin.models.edge_gnn import LineGNN
 from neurotwin.models.line_graph import DenseEdges, SparseEdges
 from torch_geometric.data import Data
@@ -141,6 +144,37 @@ def measure(kind, n, materialise):
     return rows
 
 
+def draw(record, path):
+    """CPU time and memory of a training step over the number of regions, both axes logarithmic."""
+    colours = {
+        "factorised, edge list": "C0",
+        "factorised, dense": "C2",
+        "PyG, edge list": "C3",
+        "PyG, CSR matrix": "C1",
+    }
+    sizes = sorted({row["regions"] for row in record["rows"]})
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    panels = {"cpu_s_per_step": "CPU time of a training step, s", "peak_mb": "memory of a training step, MB"}
+    for axes, (key, label) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for how, colour in colours.items():
+            for kind, line in (("sage", "o-"), ("gcn", "s--")):
+                points = [r for r in record["rows"] if r["how"] == how and r["network"] == kind and r[key] is not None]
+                x, y = [r["regions"] for r in points], [r[key] for r in points]
+                axes.plot(x, y, line, color=colour, markersize=4, linewidth=1.2, label=f"{how}, {kind.upper()}")
+        known = [r for r in record["rows"] if r["how"] == "factorised, dense" and r["network"] == "sage"]
+        last = max(known, key=lambda row: row["regions"])
+        guide = [last[key] * (n / last["regions"]) ** 2 for n in sizes]
+        axes.plot(sizes, guide, color="0.6", linewidth=0.8, label="grows as regions squared", zorder=0)
+        axes.set(xscale="log", yscale="log", xlabel="regions", title=label)
+        axes.set_xticks(sizes, [str(n) for n in sizes])
+        axes.minorticks_off()
+        axes.grid(alpha=0.25)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
+    layers = "-".join(map(str, record["setting"]["layers"]))
+    figure.suptitle(f"Line-graph network, layers {layers}, one person, complete graph, one thread", fontsize=10)
+    figure.savefig(path, dpi=150)
+
+
 def device():
     """Name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -151,16 +185,23 @@ def device():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="*", default=[84, 200], help="regions, both sides")
-    parser.add_argument("--alone", type=int, nargs="*", default=[400, 1000], help="regions, factorised only")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[84, 116, 200], help="regions, both sides")
+    parser.add_argument("--alone", type=int, nargs="*", default=[360, 600, 1000], help="regions, factorised only")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "line_graph.json")
+    parser.add_argument("--draw", action="store_true", help="only draw the figure from the JSON")
     options = parser.parse_args()
+    picture = options.output.with_suffix(".png")
+    if options.draw:
+        draw(json.loads(options.output.read_text()), picture)
+        return
     torch.set_num_threads(1)
     sizes = [(n, True) for n in options.sizes] + [(n, False) for n in options.alone]
     rows = [row for n, both in sizes for kind in ("sage", "gcn") for row in measure(kind, n, both)]
     setting = {"layers": WIDTHS, "people": 1, "threads": 1, "device": device(), "cores": os.cpu_count()}
     setting["torch"] = torch.__version__
-    options.output.write_text(json.dumps({"setting": setting, "rows": rows}, indent=2) + "\n")
+    record = {"setting": setting, "rows": rows}
+    options.output.write_text(json.dumps(record, indent=2) + "\n")
+    draw(record, picture)
 
 
 if __name__ == "__main__":

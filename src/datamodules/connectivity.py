@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,11 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..contracts import ConnectivityBatch, DataSpec
+from ..contracts.graphs import choose_edges, to_pyg
 from ..errors import ConfigError, DataError, did_you_mean
 from .base import BaseDataModule, digest
 from .connectivity_estimate import bad_regions, estimate, require_estimator, require_volumes
 from .formats.timeseries import TimeSeries, read_timeseries
 from .group_folds import Rows, group_fold
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch
 
 Array = NDArray[np.float64]
 
@@ -239,6 +243,20 @@ class ConnectivityDataModule(BaseDataModule):
     def val_dataloader(self) -> Any:
         """Lightning hook; no loader when there is no validation part."""
         return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
+
+    def graphs(
+        self, part: str, density: float = 1.0, threshold: float | None = None, neighbours: int | None = None
+    ) -> Iterator[Batch]:
+        """A part as PyG batches, in order, for networks of PyG's own layers; see :func:`~..contracts.graphs.to_pyg`.
+
+        Args:
+            part: ``train``, ``val`` or ``test``.
+            density: Which pairs are edges, see :func:`~..contracts.graphs.choose_edges`.
+            threshold: See there.
+            neighbours: See there.
+        """
+        for batch in self._loader(part):
+            yield to_pyg(batch, choose_edges(batch.baseline, density, threshold, neighbours))
 
     def fingerprint(self) -> str:
         """Hash of the correlations, the estimator and the split."""

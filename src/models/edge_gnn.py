@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..contracts.graphs import choose_edges, require_rule
 from ..errors import ConfigError, did_you_mean
-from .connectome import from_edges, strongest_edges, zero_diagonal
+from .connectome import from_edges, zero_diagonal
 from .line_conv import LineAttention, LineGCN, LineGIN, LineSAGE
 from .line_graph import DenseEdges, Edges
 
@@ -31,6 +33,8 @@ class LineGNN(nn.Module):
         hidden: Width of each hidden layer.
         dropout: Probability of dropping a hidden feature.
         density: Share of the strongest pairs of a subject that send messages; every pair gets an output.
+        threshold: Instead of ``density``, pairs of at least this absolute value.
+        neighbours: Instead of ``density``, the k nearest neighbours of every region.
         heads: Of ``attention``.
         embedding: Learned numbers a region; a pair gets their sum and their product as features. 0: none.
         edge_bias: Learn a constant change for every pair.
@@ -47,6 +51,8 @@ class LineGNN(nn.Module):
         hidden: Sequence[int] = (32, 32),
         dropout: float = 0.0,
         density: float = 1.0,
+        threshold: float | None = None,
+        neighbours: int | None = None,
         heads: int = 4,
         embedding: int = 0,
         edge_bias: bool = False,
@@ -56,8 +62,9 @@ class LineGNN(nn.Module):
             raise ConfigError(
                 f"model.convolution={convolution!r} is unknown: {did_you_mean(convolution, CONVOLUTIONS)}"
             )
+        require_rule(density, threshold, neighbours)
         self.n_nodes = n_nodes
-        self.density = density
+        self.graph: Any = {"density": density, "threshold": threshold, "neighbours": neighbours}
         self.embedding = nn.Parameter(torch.randn(n_nodes, embedding)) if embedding else None
         self.edge_bias = nn.Parameter(torch.zeros(n_nodes * (n_nodes - 1) // 2)) if edge_bias else None
         widths = [1 + 2 * embedding, *hidden, 1]
@@ -77,7 +84,7 @@ class LineGNN(nn.Module):
         if self.embedding is not None:
             a, b = self.embedding.unsqueeze(0), self.embedding.unsqueeze(1)
             x = torch.cat([x, torch.cat([a + b, a * b], -1).expand(len(x), -1, -1, -1)], -1)
-        x = self.propagate(x, DenseEdges(x.shape[1], strongest_edges(connectivity, self.density))).squeeze(-1)
+        x = self.propagate(x, DenseEdges(x.shape[1], choose_edges(connectivity, **self.graph))).squeeze(-1)
         if self.edge_bias is not None:
             x = x + from_edges(self.edge_bias, self.n_nodes)
         return zero_diagonal(x)

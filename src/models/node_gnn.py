@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.dense import DenseGCNConv, DenseSAGEConv
 
+from ..contracts.graphs import choose_edges, require_rule
 from ..errors import ConfigError, did_you_mean
-from .connectome import edges_of, from_edges, strongest_edges, zero_diagonal
+from .connectome import edges_of, from_edges, zero_diagonal
 
 CONVOLUTIONS = {"sage": DenseSAGEConv, "gcn": DenseGCNConv}
 NODE_FEATURES = ("profile", "strength")
@@ -33,6 +35,8 @@ class NodeGNN(nn.Module):
         edge_value: Show the head the pair's own value.
         density: Share of the strongest pairs of a subject that are edges; the mean over neighbours of a complete graph
             is nearly the same for all regions.
+        threshold: Instead of ``density``, pairs of at least this absolute value.
+        neighbours: Instead of ``density``, the k nearest neighbours of every region.
     """
 
     def __init__(
@@ -44,15 +48,18 @@ class NodeGNN(nn.Module):
         features: str = "profile",
         edge_value: bool = True,
         density: float = 0.2,
+        threshold: float | None = None,
+        neighbours: int | None = None,
     ):
         super().__init__()
         for name, value, choices in (("convolution", convolution, CONVOLUTIONS), ("features", features, NODE_FEATURES)):
             if value not in choices:
                 raise ConfigError(f"model.{name}={value!r} is unknown: {did_you_mean(value, choices)}")
+        require_rule(density, threshold, neighbours)
         self.n_nodes = n_nodes
         self.features = features
         self.edge_value = edge_value
-        self.density = density
+        self.graph: Any = {"density": density, "threshold": threshold, "neighbours": neighbours}
         widths = [n_nodes if features == "profile" else 2, *hidden]
         self.convolutions = nn.ModuleList(CONVOLUTIONS[convolution](a, b) for a, b in pairwise(widths))
         self.head = nn.Sequential(nn.Linear(2 * widths[-1] + edge_value, head), nn.ReLU(), nn.Linear(head, 1))
@@ -68,7 +75,7 @@ class NodeGNN(nn.Module):
         """
         matrix = zero_diagonal(connectivity)
         n = matrix.shape[-1]
-        mask = strongest_edges(matrix, self.density)
+        mask = choose_edges(matrix, **self.graph)
         adjacency = (1 - torch.eye(n).to(matrix)).expand_as(matrix) if mask is None else mask.to(matrix.dtype)
         h = matrix if self.features == "profile" else torch.stack([matrix.mean(-1), matrix.std(-1)], -1)
         for convolution in self.convolutions:

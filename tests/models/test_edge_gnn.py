@@ -3,7 +3,7 @@
 import pytest
 import torch
 from neurotwin.errors import ConfigError
-from neurotwin.models.connectome import edges_of, from_edges, strongest_edges
+from neurotwin.models.connectome import edges_of
 from neurotwin.models.edge_gnn import CONVOLUTIONS, EdgeMLP, LineGNN
 from neurotwin.models.line_graph import SparseEdges
 from neurotwin.models.node_gnn import NodeGNN
@@ -17,6 +17,8 @@ def connectivity(batch=2, n=9, seed=0):
 MODELS = {
     **{f"line-{name}": lambda name=name: LineGNN(9, name, hidden=(8, 8)) for name in CONVOLUTIONS},
     "line-sparse": lambda: LineGNN(9, hidden=(8, 8), density=0.3),
+    "line-threshold": lambda: LineGNN(9, hidden=(8, 8), threshold=0.2),
+    "line-neighbours": lambda: LineGNN(9, hidden=(8, 8), neighbours=3),
     "mlp": lambda: EdgeMLP((8,), context=True),
     "node-strength": lambda: NodeGNN(9, features="strength"),
 }
@@ -48,12 +50,6 @@ def test_dense_and_sparse_layout_of_the_whole_network_agree():
     index = torch.triu_indices(9, 9, 1)
     listed = model.propagate(edges_of(x)[0, :, None], SparseEdges(index, 9))
     torch.testing.assert_close(edges_of(model(x))[0], listed[:, 0])
-
-
-def test_strongest_edges_by_hand():
-    x = from_edges(torch.tensor([[0.1, -0.9, 0.3, 0.2, 0.5, -0.4]]), 4)
-    assert edges_of(strongest_edges(x, 0.5)).tolist() == [[False, True, False, False, True, True]]
-    assert strongest_edges(x, 1.0) is None
 
 
 def test_the_fair_head_sees_the_value_of_the_pair():
