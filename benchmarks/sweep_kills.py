@@ -87,7 +87,7 @@ def main():
         "uninterrupted": without,
         "same_best": killed.best.parameters == whole.best.parameters,
         "trials_that_score_the_same": sum(values[0].get(point) == score for point, score in values[1].items()),
-        "cpu_s_of_drivers_and_runs": round(usage.ru_utime + usage.ru_stime, 1),
+        "cpu_s_of_the_drivers": round(usage.ru_utime + usage.ru_stime, 1),
         "cpus": os.cpu_count(),
         "load_at_the_end": round(os.getloadavg()[0], 1),
         "device": cpu_name(),

@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--row", action="append", default=[], help="only rows that match (glob); repeatable")
     sub.add_argument("--seeds", help="instead of the paper.yaml's: 0,1,2 or 0..4")
     sub.add_argument("--jobs", type=int, default=1, help="processes")
-    sub.add_argument("--smoke", action="store_true", help="two batches of one fold of every row: does it run?")
+    sub.add_argument("--smoke", action="store_true", help="two batches of one fold of the rows: does it run?")
     sub.add_argument("--update", action="store_true", help="write expected.json and the table in the README")
     sub.add_argument("--any-code", action="store_true", help="reuse finished runs of other code")
     sub.add_argument("--backend", default="process", help="process, slurm, or local (submitit without a cluster)")

@@ -50,6 +50,7 @@ class Row:
         data: ``real``, ``simulated``, or ``other`` for real data that are not those of the paper.
         note: What a reader must know about the comparison.
         smoke: Further overrides of a smoke run, such as shorter recordings; rows that they make alike run once.
+        tried: Whether a smoke run of all rows takes it: of a grid, rows that have every value of every axis.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Row:
     data: str = "real"
     note: str = ""
     smoke: tuple[str, ...] = ()
+    tried: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def run_paper(
         rows: Glob patterns on row names; empty for all.
         seeds: Instead of the rows' own.
         jobs: Processes.
-        smoke: Two batches of one fold and one seed of every row, with the row's ``smoke`` overrides.
+        smoke: Two batches of one fold and one seed of every row, with the row's ``smoke`` overrides; without ``rows``,
+            as few cells of each grid as hold every value of every axis.
         update: Write ``expected.json`` and the tables of the paper's README.
         runs_dir: Where the runs lie; default as for training.
         any_code: Reuse runs of other code too.
@@ -122,6 +125,8 @@ def run_paper(
     entries = written.get("comparisons", [])
     check_comparisons(entries, [row.name for row in every], str(folder / "paper.yaml"))
     chosen = select(every, rows)
+    if smoke and not rows:
+        chosen = [row for row in chosen if row.tried]
     extra = ["figures=false", *([f"runs_dir={runs_dir}"] if runs_dir else [])]
     plan: list[tuple[Row, list[list[Composed]]]] = []
     read: dict[str, dict[Any, Any]] = defaultdict(dict)
@@ -197,6 +202,7 @@ def read_rows(path: Path) -> list[Row]:
             if key not in entry:
                 raise ConfigError(f"{path}: row {name!r} has no {key!r}")
         axes = entry.get("grid") or {}
+        diagonal = _diagonal(axes)
         for labels in itertools.product(*axes.values()):
             cell = dict(zip(axes, map(str, labels), strict=True))
             overrides = [*entry.get("overrides", [])]
@@ -222,6 +228,7 @@ def read_rows(path: Path) -> list[Row]:
                     data=_data(path, name, entry.get("data", "real")),
                     note=entry.get("note", ""),
                     smoke=tuple(entry.get("smoke", [])),
+                    tried=labels in diagonal,
                 )
             )
     duplicates = [row.name for row in rows if sum(r.name == row.name for r in rows) > 1]
@@ -230,6 +237,12 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise ConfigError(f"{path}: has no rows")
     return rows
+
+
+def _diagonal(axes: Mapping[str, Sequence[Any]]) -> set[tuple[Any, ...]]:
+    """Cells of a grid, as few as hold every value of every axis."""
+    longest = max(map(len, axes.values()), default=1)
+    return {tuple(list(axis)[k % len(axis)] for axis in axes.values()) for k in range(longest)}
 
 
 def _data(path: Path, name: str, kind: str) -> str:

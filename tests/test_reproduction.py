@@ -126,6 +126,16 @@ def test_smoke_runs_two_batches_of_one_fold_and_writes_no_expectation(paper, run
     assert runs(run_root)[-1].config["model"]["hidden"] == 3
 
 
+def test_a_smoke_run_tries_every_value_of_a_grid(tmp_path):
+    axes = "{a: {1: [], 2: [], 3: []}, b: {x: [], y: []}}"
+    (tmp_path / "paper.yaml").write_text(
+        f"rows: [{{name: '{{a}}{{b}}', config: example/tones, metric: test/mae, grid: {axes}}}]\n"
+    )
+    rows = read_rows(tmp_path / "paper.yaml")
+    assert len(rows) == 6
+    assert [row.name for row in rows if row.tried] == ["1x", "2y", "3x"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
