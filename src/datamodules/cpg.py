@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..contracts import CircuitBatch, CircuitRecording, CircuitTruth, DataSpec
 from ..errors import ConfigError, DataError, MissingDataError
 from .base import BaseDataModule, digest
-from .formats.circuit_files import SUFFIXES, read_circuit
+from .formats.circuit_files import SUFFIXES, read_circuits
 
 
 class Stretch(NamedTuple):
@@ -37,7 +37,8 @@ class CPGDataModule(BaseDataModule):
     held-out trial.
 
     Args:
-        root: Folder of ``.mat``, ``.npz`` or ``.csv`` files, one a trial.
+        root: Folder of ``.mat``, ``.npz`` or ``.csv`` files, one a trial, or of ``.abf`` or ``.nwb`` files, one trial a
+            sweep.
         pattern: Which files.
         sampling_rate_hz: Of the files.
         columns: Names of the columns of CSV files without a header.
@@ -97,15 +98,17 @@ class CPGDataModule(BaseDataModule):
     def load(self) -> list[CircuitRecording]:
         """The trials as they are on disk, in the order of their names."""
         folder = self.root or Path("data")
-        paths = sorted(p for p in folder.glob(self.pattern) if p.suffix in SUFFIXES) if folder.is_dir() else []
+        paths = sorted(p for p in folder.glob(self.pattern) if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
         if not paths:
             raise MissingDataError(
                 folder / self.pattern,
                 "Burghi et al. 2025, 10.3389/fncom.2025.1515194",
                 "https://doi.org/10.17863/CAM.120457",
-                "rtxi_data_Trial3.mat, rtxi_data_Trial5.mat, … with V1, V2 (mV), I1, I2 (nA), Temp (synaptic currents)",
+                "rtxi_data_Trial3.mat, rtxi_data_Trial5.mat, … with V1, V2 (mV), I1, I2 (nA), Temp (synaptic "
+                "currents); of other recordings, datamodule.pattern names the files",
             )
-        return [read_circuit(path, self.sampling_rate_hz, self.columns, self.voltage_scale) for path in paths]
+        given = self.sampling_rate_hz, self.columns, self.voltage_scale
+        return [trial for path in paths for trial in read_circuits(path, *given)]
 
     @property
     def truth(self) -> CircuitTruth | None:

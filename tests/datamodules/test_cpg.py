@@ -5,10 +5,13 @@ import pytest
 import torch
 from neurotwin.contracts import CircuitRecording
 from neurotwin.datamodules.cpg import CPGDataModule, low_passed
-from neurotwin.datamodules.formats.circuit_files import read_circuit
+from neurotwin.datamodules.formats.circuit_files import read_circuit, read_circuits
+from neurotwin.datamodules.formats.clamp_files import read_clamp
+from neurotwin.datamodules.formats.nwb_writer import write_nwb
 from neurotwin.datamodules.half_center import HalfCenterDataModule
 from neurotwin.errors import ConfigError, DataError, MissingDataError
 from neurotwin.simulators.half_center import write_mat
+from pyabf.abfWriter import writeABF1
 from scipy.io import savemat
 
 
@@ -54,6 +57,41 @@ def test_csv_and_npz(tmp_path):
     np.testing.assert_array_equal(trial.voltage, [[20, 10], [40, 30]])
     np.savez(tmp_path / "a.npz", V1=np.ones(3), I1=np.zeros(3))
     assert read_circuit(tmp_path / "a.npz", 1e4).n_nodes == 1
+
+
+def test_nwb_with_two_electrodes_and_the_truth(tmp_path):
+    expected = recording("trial")
+    write_nwb(tmp_path / "trial.nwb", expected, "test")
+    (trial,) = read_circuits(tmp_path / "trial.nwb", 1e4)
+    assert trial.name == "trial"
+    for part in ("voltage", "current", "synaptic"):
+        np.testing.assert_allclose(getattr(trial, part), getattr(expected, part), rtol=1e-6)
+    with pytest.raises(DataError, match=r"is sampled at 10000 Hz, datamodule.sampling_rate_hz says 20000"):
+        read_circuits(tmp_path / "trial.nwb", 2e4)
+
+
+def test_abf_sweeps_are_trials_and_need_a_membrane_potential(tmp_path):
+    sweeps = -50 + np.random.default_rng(0).standard_normal((2, 5000))
+    writeABF1(sweeps, str(tmp_path / "a.abf"), 1e4, units="mV")
+    trials = read_circuits(tmp_path / "a.abf", 1e4)
+    assert [trial.name for trial in trials] == ["a-00", "a-01"]
+    np.testing.assert_allclose(trials[1].voltage[:, 0], sweeps[1], atol=0.02)
+    assert (trials[0].current == 0).all()
+    writeABF1(sweeps, str(tmp_path / "nerve.abf"), 1e4, units="widgets")
+    with pytest.raises(DataError, match="no channel of it is a membrane potential"):
+        read_circuits(tmp_path / "nerve.abf", 1e4)
+    (tmp_path / "bad.abf").write_bytes(b"ABF2 and then nothing")
+    with pytest.raises(DataError, match=r"bad\.abf: cannot be read"):
+        read_circuits(tmp_path / "bad.abf", 1e4)
+
+
+def test_a_real_abf_of_one_electrode(data_root):
+    path = data_root / "patchclamp" / "pyabf_steps" / "2019_07_24_0055_fsi.abf"
+    if not path.exists():
+        pytest.skip("no patch-clamp recordings")
+    (clamp, *_), (trial, *_) = read_clamp(path), read_circuits(path, read_clamp(path)[0].sampling_rate_hz)
+    np.testing.assert_array_equal(trial.voltage[:, 0], clamp.voltage)
+    np.testing.assert_array_equal(trial.current[:, 0], clamp.current)
 
 
 def test_bad_files_are_named(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from lightning import Trainer
 from neurotwin.contracts import CircuitBatch, DynamicsModel
 from neurotwin.datamodules.half_center import HalfCenterDataModule
+from neurotwin.engine import train
 from neurotwin.errors import ConfigError
 from neurotwin.models.latent import GRUCircuit
 from neurotwin.models.rmm import RMM
@@ -238,3 +239,11 @@ def test_the_silent_prior_is_what_the_model_says_flows_then():
     current = model.current(batch.voltage[:, 0], given.hidden)["synaptic"]
     expected = TeacherForcing().loss(model, batch, given) + 3 * current[:, 0].square().sum() / 10
     torch.testing.assert_close(task.step(batch, "train"), expected)
+
+
+def test_real_pyloric_voltages_run_through_the_experiment(data_root, run_root):
+    if not (data_root / "cpg" / "gnb_uam_pyloric").is_dir():
+        pytest.skip("no pyloric recordings")
+    done = train("burghi2025/pyloric", [f"data_root={data_root}", "trainer.max_epochs=1", "trainer.accelerator=cpu"])
+    assert np.isfinite([done.metrics["test/loss"], done.metrics["test/rmse_mv"]]).all()
+    assert "test/synaptic_nrmse_free" not in done.metrics, "nobody knows the synaptic currents of this recording"

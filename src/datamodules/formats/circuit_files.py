@@ -1,4 +1,4 @@
-"""Files of circuit recordings: the authors' MATLAB layout of Burghi et al. 2025, and the same names in NPZ and CSV."""
+"""Files of circuit recordings: the MATLAB layout of Burghi et al. 2025, the same names in NPZ and CSV, ABF and NWB."""
 
 from __future__ import annotations
 
@@ -12,9 +12,81 @@ from numpy.typing import NDArray
 
 from ...contracts import CircuitRecording
 from ...errors import DataError
+from .clamp_files import CURRENT_UNITS, VOLTAGE_UNITS, converted, electrode_sweeps
 from .matlab import read_mat
 
-SUFFIXES = (".mat", ".npz", ".csv")
+#: One trial a file, and one trial a sweep.
+NAMED, SWEPT = (".mat", ".npz", ".csv"), (".abf", ".nwb")
+SUFFIXES = NAMED + SWEPT
+
+
+def read_circuits(
+    path: Path, sampling_rate_hz: float, columns: Sequence[str] = (), scale: float = 1.0
+) -> list[CircuitRecording]:
+    """The trials of a file: the one of :func:`read_circuit`, or the sweeps of an ABF or NWB file.
+
+    A sweep has a neuron for every electrode that recorded a voltage; where no current is known it is zero. Units are
+    the file's, and a sampling rate that is not ``sampling_rate_hz`` is an error.
+
+    Args:
+        path: The file.
+        sampling_rate_hz: Samples per second.
+        columns: As in :func:`read_circuit`.
+        scale: Multiplies the voltages, after their unit.
+
+    Raises:
+        DataError: As :func:`read_circuit`.
+    """
+    if path.suffix.lower() not in SWEPT:
+        return [read_circuit(path, sampling_rate_hz, columns, scale)]
+    try:
+        sweeps = electrode_sweeps(path)
+    except DataError:
+        raise
+    except Exception as error:  # each library has its own errors for a damaged file
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+    if not sweeps or not all(sweeps):
+        raise DataError(f"{path}: no channel of it is a membrane potential (unit {', '.join(VOLTAGE_UNITS)})")
+    truth = _nwb_truth(path) if path.suffix.lower() == ".nwb" and len(sweeps) == 1 else None
+    trials = []
+    for number, pairs in enumerate(sweeps):
+        rates = {float(trace.rate_hz or 0) for pair in pairs for trace in pair if trace is not None}
+        if any(abs(rate / sampling_rate_hz - 1) > 1e-3 for rate in rates):
+            raise DataError(
+                f"{path}: is sampled at {', '.join(f'{rate:g}' for rate in sorted(rates))} Hz, "
+                f"datamodule.sampling_rate_hz says {sampling_rate_hz:g}"
+            )
+        volts = [scale * converted(path, "voltage", v, None, VOLTAGE_UNITS) for v, _ in pairs]
+        amps = [
+            np.zeros_like(v) if trace is None else converted(path, "current", trace, None, CURRENT_UNITS)
+            for v, (_, trace) in zip(volts, pairs, strict=True)
+        ]
+        if len({len(part) for part in (*volts, *amps)}) > 1:
+            raise DataError(f"{path}: voltages and currents of sweep {number} differ in length")
+        name = path.stem if len(sweeps) == 1 else f"{path.stem}-{number:02d}"
+        voltage, current = np.stack(volts, axis=1), np.stack(amps, axis=1)
+        synaptic = truth if truth is not None and truth.shape == voltage.shape else None
+        trials.append(_finite(path, CircuitRecording(name, sampling_rate_hz, voltage, current, synaptic)))
+    return trials
+
+
+def _nwb_truth(path: Path) -> NDArray[np.float64] | None:
+    """True synaptic currents in nA, as `neurotwin simulate` writes them."""
+    from pynwb import NWBHDF5IO
+
+    with NWBHDF5IO(str(path), "r", load_namespaces=True) as io:
+        series = [
+            module.data_interfaces["synaptic_current"]
+            for name, module in io.read().processing.items()
+            if name == "truth" and "synaptic_current" in module.data_interfaces
+        ]
+        return 1e9 * np.asarray(series[0].data, float) if series else None
+
+
+def _finite(path: Path, trial: CircuitRecording) -> CircuitRecording:
+    if not np.isfinite(trial.voltage).all() or not np.isfinite(trial.current).all():
+        raise DataError(f"{path}: voltage or current holds values that are not finite; cut them out first")
+    return trial
 
 
 def read_circuit(
@@ -51,9 +123,7 @@ def read_circuit(
                 f"{path}: {name} of {part.shape[1]} neurons and {len(part)} samples, voltage of {voltage.shape[1]} and "
                 f"{len(voltage)}: they must match"
             )
-    if not np.isfinite(voltage).all() or not np.isfinite(current).all():
-        raise DataError(f"{path}: voltage or current holds values that are not finite; cut them out first")
-    return CircuitRecording(path.stem, sampling_rate_hz, voltage, current, synaptic)
+    return _finite(path, CircuitRecording(path.stem, sampling_rate_hz, voltage, current, synaptic))
 
 
 def _read_named(path: Path) -> Mapping[str, NDArray]:

@@ -114,8 +114,8 @@ def _recording(path: Path, name: str, voltage: _Trace, current: _Trace, how: Cla
         raise DataError(
             f"{path}: voltage {voltage.values.shape} and current {current.values.shape} must be equal vectors"
         )
-    mv = _converted(path, "voltage", voltage, how.voltage_unit, VOLTAGE_UNITS)
-    na = _converted(path, "current", current, how.current_unit, CURRENT_UNITS | DENSITY_UNITS)
+    mv = converted(path, "voltage", voltage, how.voltage_unit, VOLTAGE_UNITS)
+    na = converted(path, "current", current, how.current_unit, CURRENT_UNITS | DENSITY_UNITS)
     if not (np.isfinite(mv).all() and np.isfinite(na).all()):
         raise DataError(f"{path}: {name} holds values that are not finite; cut them out first")
     if np.abs(mv).max() > PLAUSIBLE_MV or np.ptp(mv) < 1e-3:
@@ -126,7 +126,8 @@ def _recording(path: Path, name: str, voltage: _Trace, current: _Trace, how: Cla
     return ClampRecording(name, float(rate), mv, na)
 
 
-def _converted(path: Path, what: str, trace: _Trace, stated: str | None, known: Mapping[str, float]) -> Array:
+def converted(path: Path, what: str, trace: _Trace, stated: str | None, known: Mapping[str, float]) -> Array:
+    """A trace in mV or nA; ``stated`` is the user's unit, ``None`` leaves it to the file."""
     unit = _unit(stated)
     if unit and trace.unit and unit != trace.unit:
         raise DataError(f"{path}: {what} is in {trace.unit}, {what}_unit says {stated}")
@@ -157,16 +158,9 @@ def _abf(path: Path, how: ClampFormat) -> list[Sweep]:
     recorded = next((k for k, unit in enumerate(units) if unit in CURRENT_UNITS), None)
     found: list[Sweep] = []
     for sweep in abf.sweepList:
-        traces: list[_Trace | None] = [None, None]
-        for place, channel in ((0, voltage), (1, recorded)):
-            if channel is not None:
-                abf.setSweep(sweep, channel=channel)
-                traces[place] = _Trace(abf.sweepY.copy(), units[channel], abf.sampleRate)
-        if recorded is None and voltage is not None:  # the protocol's command waveform stands in
-            abf.setSweep(sweep, channel=voltage)
-            command = abf.sweepC.copy()
-            if np.isfinite(command).all():  # not a number where the file holds no protocol
-                traces[1] = _Trace(command, abf.sweepUnitsC, abf.sampleRate)
+        traces = [None if k is None else _channel(abf, sweep, k, units[k]) for k in (voltage, recorded)]
+        if recorded is None and voltage is not None:
+            traces[1] = _command(abf, sweep, voltage)
         found.append((traces[0], traces[1]))
     return found
 
@@ -184,6 +178,20 @@ def _check_sweeps(path: Path) -> None:
         )
 
 
+def _channel(abf: Any, sweep: int, channel: int, unit: str | None) -> _Trace:
+    abf.setSweep(sweep, channel=channel)
+    return _Trace(abf.sweepY.copy(), unit, abf.sampleRate)
+
+
+def _command(abf: Any, sweep: int, channel: int) -> _Trace | None:
+    """The protocol's command waveform, which stands in for a current that was not recorded."""
+    abf.setSweep(sweep, channel=channel)
+    command = abf.sweepC.copy()
+    if not np.isfinite(command).all():  # not a number where the file holds no protocol
+        return None
+    return _Trace(command, abf.sweepUnitsC, abf.sampleRate)
+
+
 def _nwb(path: Path, how: ClampFormat) -> list[Sweep]:
     from pynwb import NWBHDF5IO
     from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
@@ -193,6 +201,52 @@ def _nwb(path: Path, how: ClampFormat) -> list[Sweep]:
         responses = _by_number(file.acquisition, CurrentClampSeries)
         stimuli = _by_number(file.stimulus, CurrentClampStimulusSeries)
         return [(_series(responses[n]), _series(stimuli[n]) if n in stimuli else None) for n in sorted(responses)]
+
+
+def electrode_sweeps(path: Path) -> list[list[tuple[_Trace, _Trace | None]]]:
+    """Voltage and injected current of every electrode in every sweep of an ABF or NWB file.
+
+    ABF: voltage channels in the order of the file, each with the current channel of the same rank, or its command
+    waveform. NWB: current-clamp series by sweep number (one sweep, where they have none) and electrode.
+    """
+    if path.suffix.lower() == ".abf":
+        import pyabf
+
+        _check_sweeps(path)
+        abf = pyabf.ABF(str(path))
+        units = [_unit(unit) for unit in abf.adcUnits]
+        voltages = [k for k, unit in enumerate(units) if unit in VOLTAGE_UNITS]
+        currents = [k for k, unit in enumerate(units) if unit in CURRENT_UNITS]
+        found = []
+        for sweep in abf.sweepList:
+            pairs: list[tuple[_Trace, _Trace | None]] = []
+            for rank, k in enumerate(voltages):
+                if len(currents) == len(voltages):
+                    current: _Trace | None = _channel(abf, sweep, currents[rank], units[currents[rank]])
+                else:
+                    current = _command(abf, sweep, k)
+                pairs.append((_channel(abf, sweep, k, units[k]), current))
+            found.append(pairs)
+        return found
+    from pynwb import NWBHDF5IO
+    from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
+
+    with NWBHDF5IO(str(path), "r", load_namespaces=True) as io:
+        file = io.read()
+        responses = _by_electrode(file.acquisition, CurrentClampSeries)
+        stimuli = _by_electrode(file.stimulus, CurrentClampStimulusSeries)
+        sweeps: dict[int, list[tuple[_Trace, _Trace | None]]] = {}
+        for number, electrode in sorted(responses):
+            stimulus = stimuli.get((number, electrode))
+            pair = _series(responses[number, electrode]), None if stimulus is None else _series(stimulus)
+            sweeps.setdefault(number, []).append(pair)
+        return list(sweeps.values())
+
+
+def _by_electrode(container: Any, kind: type) -> dict[tuple[int, str], Any]:
+    """Series by sweep number, 0 where they have none, and the name of their electrode."""
+    series: list[Any] = [part for part in container.values() if isinstance(part, kind)]
+    return {(int(getattr(part, "sweep_number", None) or 0), str(part.electrode.name)): part for part in series}
 
 
 def _by_number(container: Any, kind: type) -> dict[tuple[int, ...], Any]:
