@@ -81,7 +81,7 @@ def test_abf_sweeps_are_trials_and_need_a_membrane_potential(tmp_path):
     with pytest.raises(DataError, match="no channel of it is a membrane potential"):
         read_circuits(tmp_path / "nerve.abf", 1e4)
     (tmp_path / "bad.abf").write_bytes(b"ABF2 and then nothing")
-    with pytest.raises(DataError, match=r"bad\.abf: cannot be read"):
+    with pytest.raises(DataError, match=r"bad\.abf: its header"):
         read_circuits(tmp_path / "bad.abf", 1e4)
 
 
