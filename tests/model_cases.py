@@ -1,14 +1,17 @@
-"""What each model of ``configs/model`` is tested on, and the table of parameter counts made from it.
+"""What each model of ``configs/model`` is tested on, and the table of models made from it.
 
-``python tests/model_cases.py`` writes ``docs/models.md``.
+``python tests/model_cases.py`` writes ``docs/models.md``; its speeds are those of ``python benchmarks/model_speed.py``.
 """
 
 import inspect
+import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import torch
 from neurotwin.config import compose_part, get_target, instantiate
-from neurotwin.contracts import DataSpec, FittedModel
+from neurotwin.contracts import DataSpec, DynamicsModel, FittedModel
 from neurotwin.registry import list_configs
 
 BONN = DataSpec(n_channels=1, n_outputs=5, n_times=512, sampling_rate_hz=173.61)
@@ -66,7 +69,9 @@ SPECS = {
 }
 #: Models that need a package outside neurotwin's own dependencies.
 EXTRAS = {"eegnet": "braindecode", "shallow_convnet": "braindecode"}
-TABLE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "docs" / "models.md"
+SPEEDS = ROOT / "benchmarks" / "results" / "model_speed.json"
 
 
 def build(name: str, spec: DataSpec):
@@ -77,16 +82,71 @@ def build(name: str, spec: DataSpec):
     return instantiate(node, **filled)
 
 
+def timed_spec(spec: DataSpec) -> DataSpec:
+    """The size at which speed is measured: that of the papers' data, where tests use a smaller one."""
+    if spec.patch_size is not None:
+        return replace(spec, patch_size=(96, 96, 64))
+    if spec is CIRCUIT:
+        return replace(spec, n_times=10_000)
+    if spec.n_nodes == 20:
+        return replace(spec, n_nodes=94, n_outputs=94 if spec.n_outputs else None)
+    return spec
+
+
+def sample(spec, n=4):
+    """Inputs and targets as the data of ``spec`` give them."""
+    torch.manual_seed(0)
+    if spec.patch_size is not None:
+        return torch.randn(2, spec.n_channels, *spec.patch_size), torch.randint(spec.n_outputs, (2, *spec.patch_size))
+    if spec.sampling_rate_hz is not None and spec.n_channels is None:
+        return torch.randn(n, spec.n_times, spec.n_nodes), -50 + torch.randn(n, spec.n_times, spec.n_nodes)
+    if spec.n_channels is not None and spec.n_nodes is not None:
+        stimulus = torch.randn(n, spec.n_times, spec.n_channels)
+        return stimulus, torch.randn(n, spec.n_times, spec.n_nodes)
+    if spec.n_channels is None:
+        matrices = [torch.corrcoef(torch.randn(spec.n_nodes, 30)).fill_diagonal_(0) for _ in range(2 * n)]
+        return torch.stack(matrices[:n]), torch.randn(n, spec.n_outputs) if spec.n_outputs else torch.stack(
+            matrices[n:]
+        )
+    return torch.randn(n, spec.n_channels, spec.n_times), torch.arange(n) % spec.n_outputs
+
+
+def run(model, signal):
+    """Output of a model; of a circuit, its voltages under the injected currents ``signal``."""
+    if not isinstance(model, DynamicsModel):
+        return model(signal)
+    hidden = torch.zeros(len(signal), sum(model.hidden_sizes))
+    return model.rollout(torch.full_like(signal[:, 0], -50.0), hidden, signal)[0]
+
+
 def table() -> str:
-    """Markdown: name, description, input, trainable parameters."""
-    lines = ["# Models", "", "Written by `python tests/model_cases.py`.", ""]
-    lines += ["| model | what | input | trained by | parameters |", "| --- | --- | --- | --- | ---: |"]
+    """Markdown: name, description, what goes in and comes out, trainable parameters, speed."""
+    measured = json.loads(SPEEDS.read_text(encoding="utf-8")) if SPEEDS.exists() else {"models": {}}
+    lines = [
+        "# Models",
+        "",
+        "Written by `python tests/model_cases.py`. Arguments that a model shares with the data (channels, classes, "
+        "regions, sampling rate) are filled from the data, so that a model fits any data set of its kind; parameters "
+        "are counted at the input that is shown.",
+        "",
+        "Speed: median processor time of one sample (a batch of one) through the model on one thread, which is what a "
+        "clock shows on a quiet machine; measured by `python benchmarks/model_speed.py`, machine and versions in "
+        "`benchmarks/results/model_speed.json`.",
+        "",
+        "| model | what | in → out | trained by | parameters | CPU ms per sample |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+    ]
     for entry in (entry for entry in list_configs("model") if entry.source == "neurotwin"):
         spec = SPECS[entry.name]
         how, size = (
             ("gradient", f"extra `{EXTRAS[entry.name]}`") if entry.name in EXTRAS else _trained(entry.name, spec)
         )
-        lines.append(f"| `{entry.name}` | {entry.description} | {shape(spec)} | {how} | {size} |")
+        found = measured["models"].get(entry.name)
+        at = timed_spec(spec)
+        speed = "-" if found is None else f"{found['cpu_ms']:.3g}" + (f" ({shape(at)})" if at != spec else "")
+        lines.append(
+            f"| `{entry.name}` | {entry.description} | {shape(spec)} → {result(spec)} | {how} | {size} | {speed} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +176,21 @@ def shape(spec: DataSpec) -> str:
         return f"{spec.n_channels} x {spec.n_times} samples"
     if spec.sampling_rate_hz is None:
         return f"{spec.n_nodes} regions"
-    return f"{spec.n_nodes} neuron" + ("s" if spec.n_nodes != 1 else "")
+    seconds = (spec.n_times or 0) / spec.sampling_rate_hz
+    return f"{spec.n_nodes} neuron{'s' * (spec.n_nodes != 1)} x {1e3 * seconds:g} ms"
+
+
+def result(spec: DataSpec) -> str:
+    """What comes out, in words."""
+    if spec.patch_size is not None:
+        return f"{spec.n_outputs} classes a voxel"
+    if spec.n_channels is not None and spec.n_nodes is not None:
+        return f"{spec.n_nodes} regions x {spec.n_times} volumes"
+    if spec.n_channels is not None:
+        return f"{spec.n_outputs} classes"
+    if spec.sampling_rate_hz is None:
+        return "activation of each region" if spec.n_outputs else "change of each pair"
+    return "voltage under injected current"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from model_cases import EXTRAS, SPECS, TABLE, build, installed, table
+from model_cases import EXTRAS, SPECS, TABLE, build, installed, run, sample, table
 from neurotwin.config import compose, compose_part, instantiate
 from neurotwin.contracts import (
     ActivationBatch,
@@ -15,7 +15,6 @@ from neurotwin.contracts import (
     ConnectivityBatch,
     DataModule,
     DataSpec,
-    DynamicsModel,
     EEGBatch,
     FittedModel,
     MRIBatch,
@@ -226,32 +225,6 @@ def test_datamodule_survives_loader_processes(case):
     plain, forked = (next(iter(d.test_dataloader())) for d in (datamodule, parallel))
     for a, b in zip(plain, forked, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
-
-
-def sample(spec, n=4):
-    """Inputs and targets as the data of ``spec`` give them."""
-    torch.manual_seed(0)
-    if spec.patch_size is not None:
-        return torch.randn(2, spec.n_channels, *spec.patch_size), torch.randint(spec.n_outputs, (2, *spec.patch_size))
-    if spec.sampling_rate_hz is not None and spec.n_channels is None:
-        return torch.randn(n, spec.n_times, spec.n_nodes), -50 + torch.randn(n, spec.n_times, spec.n_nodes)
-    if spec.n_channels is not None and spec.n_nodes is not None:
-        stimulus = torch.randn(n, spec.n_times, spec.n_channels)
-        return stimulus, torch.randn(n, spec.n_times, spec.n_nodes)
-    if spec.n_channels is None:
-        matrices = [torch.corrcoef(torch.randn(spec.n_nodes, 30)).fill_diagonal_(0) for _ in range(2 * n)]
-        return torch.stack(matrices[:n]), torch.randn(n, spec.n_outputs) if spec.n_outputs else torch.stack(
-            matrices[n:]
-        )
-    return torch.randn(n, spec.n_channels, spec.n_times), torch.arange(n) % spec.n_outputs
-
-
-def run(model, signal):
-    """Output of a model; of a circuit, its voltages under the injected currents ``signal``."""
-    if not isinstance(model, DynamicsModel):
-        return model(signal)
-    hidden = torch.zeros(len(signal), sum(model.hidden_sizes))
-    return model.rollout(torch.full_like(signal[:, 0], -50.0), hidden, signal)[0]
 
 
 def loss(output, target):
