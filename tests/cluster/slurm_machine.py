@@ -90,5 +90,9 @@ class SlurmMachine:
         for process in reversed(self.processes):
             process.terminate()
         for process in reversed(self.processes):
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:  # a loaded machine
+                process.kill()
+                process.wait()
         os.environ.pop("SLURM_CONF", None)

@@ -62,3 +62,28 @@ def test_a_requeued_job_ends_as_if_it_had_never_been_stopped(example, run_root, 
     assert all(torch.equal(one[name], other[name]) for name in other)
     for name in ("metrics.csv", "metrics.json"):
         assert (runs[0].path / name).read_bytes() == (whole.path / name).read_bytes(), name
+
+
+#: The nodes are one machine, whose name their resolver does not know.
+MEET = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+TWO_NODES = ["trainer=ddp", "trainer.devices=1", "+trainer.num_nodes=2", "trainer.accelerator=cpu"]
+
+
+@pytest.mark.cluster
+def test_srun_and_a_sweep_train_one_run_on_two_nodes(example, run_root, slurm, monkeypatch):
+    for name, value in MEET.items():
+        monkeypatch.setenv(name, value)
+    settings = ["trainer.max_epochs=2", "datamodule.batch_size=8", *TWO_NODES]
+    command = [sys.executable, "-c", START, "train", "example/tones", *settings]
+    out = slurm("srun", "--nodes=2", "--ntasks-per-node=1", *command)
+    (run,) = neurotwin.runs(run_root)
+    assert run.status == "finished"
+    assert out.count("test/mae") == 1, "one process speaks"
+    assert run.history[-1]["step"] == 2 * 3, "each process had half of the 48 items"
+
+    options = {"nodes": 2, "tasks_per_node": 1, "slurm_setup": [f"export {k}={v}" for k, v in MEET.items()]}
+    result = neurotwin.sweep("example/tones", [*settings, "seeds=8"], backend="slurm", slurm=options)
+    assert result.counts()["finished"] == 1
+    assert len(neurotwin.runs(run_root)) == 2, "two processes, one folder"
+    (swept,) = result.trials[0].runs
+    assert swept.history[-1]["step"] == 2 * 3
