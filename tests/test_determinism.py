@@ -8,7 +8,7 @@ from reliability.crash import COMMON, FAMILIES, digest
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_runs_are_equal_to_the_bit(family, run_root):
     experiment, overrides = FAMILIES[family]
-    settings = [*COMMON, *overrides, "+trainer.deterministic=true", "trainer.max_epochs=2"]
+    settings = [*COMMON, *overrides, "trainer.deterministic=true", "trainer.max_epochs=2"]
     one, two = (digest(neurotwin.train(experiment, settings).path) for _ in range(2))
     assert one == two
     assert {"last", "predictions", "metrics.csv", "metrics.json"} <= one.keys()

@@ -21,6 +21,8 @@ from .montage import Montage
 _ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
 #: Those that MNE scales; it takes every other unit for volt. The two letters mu are different characters.
 _UNITS = frozenset({"uV", "\u03bcV", "\u00b5V", "mV", "V"})
+#: Samples that are read and derived at a time.
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -179,23 +181,42 @@ class EDFReader:
                 f"{path}: sampling rate {rate:g} Hz is below the {self.sampling_rate_hz:g} Hz that is asked for, the "
                 f"upper band would be empty; lower datamodule.sampling_rate_hz or leave the file out"
             )
-        signal = matrix @ _samples(path, needed, rate)
-        if not np.isfinite(signal).all():
-            raise DataError(f"{path}: holds samples that are NaN or infinite")
-        flat = [n for n, row in zip(self.montage.channel_names, signal, strict=True) if np.ptp(row) == 0]
-        if flat:
-            fault = f"{path}: constant signal in {', '.join(flat)}"
-            if not allow_flat or len(flat) == len(signal):
+        samples = _samples(path, needed, rate)
+        ratio = Fraction(self.sampling_rate_hz / rate).limit_denominator(1000)
+        # One channel after the other: filters work in float64, and hours of all channels would fill the memory.
+        rows = (self._channel(_derived(weights, samples), rate, ratio, str(path)) for weights in matrix)
+        first, constant = next(rows)
+        signal, flat = np.empty((len(matrix), len(first)), dtype=np.float32), [constant]
+        signal[0] = first
+        for row, (channel, constant) in enumerate(rows, start=1):
+            signal[row] = channel
+            flat.append(constant)
+        if any(flat):
+            names = [name for name, constant in zip(self.montage.channel_names, flat, strict=True) if constant]
+            fault = f"{path}: constant signal in {', '.join(names)}"
+            if not allow_flat or all(flat):
                 raise DataError(fault)
             warnings.warn(fault, stacklevel=2)
+        return signal
+
+    def _channel(self, channel: np.ndarray, rate: float, ratio: Fraction, where: str) -> tuple[np.ndarray, bool]:
+        """One derived channel, ``(time,)``, filtered and resampled, and whether it is constant."""
+        if not np.isfinite(channel).all():
+            raise DataError(f"{where}: holds samples that are NaN or infinite")
+        constant = bool(np.ptp(channel) == 0)
         if self.band_hz is not None:
             sections = butter(4, self.band_hz, btype="bandpass", fs=rate, output="sos")
-            signal = sosfiltfilt(sections, signal, axis=-1)
-        ratio = Fraction(self.sampling_rate_hz / rate).limit_denominator(1000)
+            channel = sosfiltfilt(sections, channel)
         if ratio != 1:
             # A line through both ends keeps an offset from ringing at the edges, as zero padding makes it do.
-            signal = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
-        return np.ascontiguousarray(signal, dtype=np.float32)
+            channel = resample_poly(channel, ratio.numerator, ratio.denominator, padtype="line")
+        return channel, constant
+
+
+def _derived(weights: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """A weighted sum of channels, ``(time,)``, with the precision of the weights."""
+    blocks = range(0, samples.shape[1], _BLOCK)
+    return np.concatenate([weights @ samples[:, start : start + _BLOCK] for start in blocks])
 
 
 def _samples(path: Path, needed: list[int], rate: float) -> np.ndarray:
@@ -206,6 +227,9 @@ def _samples(path: Path, needed: list[int], rate: float) -> np.ndarray:
             # MNE brings all channels to the highest rate in the file; go back to the one of the EEG.
             raw.pick(needed).load_data(verbose="error").resample(rate, verbose="error")
             needed = list(range(len(needed)))
-        return (raw.get_data(picks=needed, verbose="error") * 1e6).astype(np.float32)
+        found = np.empty((len(needed), raw.n_times), dtype=np.float32)
+        for start in range(0, raw.n_times, _BLOCK):  # MNE gives float64
+            found[:, start : start + _BLOCK] = 1e6 * raw.get_data(needed, start, min(start + _BLOCK, raw.n_times))
+        return found
     except (ValueError, RuntimeError, OSError, KeyError, IndexError, AssertionError, OverflowError) as error:
         raise DataError(f"{path}: MNE cannot read it as EDF ({error})") from error
