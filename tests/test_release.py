@@ -20,3 +20,12 @@ def test_every_paper_is_cited():
     cited = {f"{entry['authors'][0]['family-names'].lower()}{entry['year']}" for entry in citation["references"]}
     papers = {path.parent.name for path in (ROOT / "experiments").glob("*/paper.yaml")}
     assert papers <= cited
+
+
+def test_a_release_carries_its_bill_of_materials():
+    steps = yaml.safe_load((ROOT / ".github/workflows/release.yaml").read_text(encoding="utf-8"))["jobs"]["build"][
+        "steps"
+    ]
+    commands = " ".join(step.get("run", "") for step in steps)
+    assert "cyclonedx-py environment" in commands
+    assert "-o dist/" in commands
