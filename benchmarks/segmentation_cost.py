@@ -1,7 +1,7 @@
 """CPU seconds of one thread for a training step and for a whole volume, for every segmentation network.
 
 A step is forward, loss with deep supervision, backward and SGD on one patch, with nnU-Net's augmentation timed apart.
-The volume goes the way that the task sends it: a Gaussian sliding window with half overlap for the U-Nets, two regions
+The volume goes the way that the task sends it: a Gaussian sliding window with half overlap for the U-Nets, three regions
 for ours. Cost does not depend on what a network has learned, so weights are initial.
 
     python benchmarks/segmentation_cost.py [MODEL ...] [--steps 2] [--output benchmarks/results/segmentation_cost.json]
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec
-from neurotwin.provenance import cpu_name
+from neurotwin.provenance import cpu_name, git_state
 from neurotwin.tasks.mri_augmentation import Augmentation
 from neurotwin.tasks.segmentation_inference import volume_logits
 from neurotwin.tasks.segmentation_loss import deep_dice_ce
@@ -88,6 +88,7 @@ def main():
         "steps": options.steps,
     }
     setting |= {"augmentation_cpu_s": augmentation_cost(), "device": cpu_name(), "torch": torch.__version__}
+    setting |= {"commit": (git_state() or {}).get("commit", "unknown")[:10]}
     setting |= {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"setting": setting, "models": rows}, indent=2) + "\n")
