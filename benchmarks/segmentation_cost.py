@@ -1,8 +1,8 @@
 """CPU seconds of one thread for a training step and for a whole volume, for every segmentation network.
 
 A step is forward, loss with deep supervision, backward and SGD on one patch, with nnU-Net's augmentation timed apart.
-The volume goes the way that the task sends it: a Gaussian sliding window with half overlap for the U-Nets, three regions
-for ours. Cost does not depend on what a network has learned, so weights are initial.
+The volume goes the way that the task sends it: a Gaussian sliding window with half overlap for the U-Nets, three
+regions for ours. Cost does not depend on what a network has learned, so weights are initial.
 
     python benchmarks/segmentation_cost.py [MODEL ...] [--steps 2] [--output benchmarks/results/segmentation_cost.json]
 """
