@@ -19,6 +19,7 @@ from neurotwin import engine
 from neurotwin.config import compose, instantiate
 from neurotwin.gates import build
 from neurotwin.provenance import cpu_name
+from neurotwin.run_log import quiet
 
 STEPS, PAIRS = 60, 7
 OVERRIDES = ["trainer.accelerator=cpu", "trainer.max_epochs=1", "datamodule.n_subjects=8", "scheduler=none"]
@@ -76,7 +77,7 @@ def main():
     times = {"bare": [], "shared": []}
     for _ in range(PAIRS):
         for name in times:
-            with engine._quiet(), tempfile.TemporaryDirectory() as folder:
+            with quiet(), tempfile.TemporaryDirectory() as folder:
                 pieces = build(composed, seed=lambda: torch.manual_seed(0), spec=datamodule.spec)
                 arguments = (composed, pieces, batches, Path(folder)) if name == "shared" else (pieces, batches)
                 times[name].append({"bare": bare, "shared": shared}[name](*arguments) / STEPS * 1000)

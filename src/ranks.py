@@ -40,7 +40,8 @@ def join(trainer: Mapping[str, Any]) -> None:
     if devices != "auto" and int(devices) * nodes != world:
         raise ConfigError(
             f"{launcher} started {world} processes, but trainer.devices={devices} on {nodes} node(s) are "
-            f"{int(devices) * nodes}: pass trainer=ddp, trainer.devices=PROCESSES_A_NODE and +trainer.num_nodes=NODES"
+            f"{int(devices) * nodes}: pass trainer=ddp, trainer.devices=PROCESSES_A_NODE and +trainer.num_nodes=NODES, "
+            "or ask for one process (--nproc-per-node=1, --ntasks=1)"
         )
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
