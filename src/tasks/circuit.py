@@ -126,6 +126,7 @@ class Circuit(BaseTask):
             voltage = np.concatenate([data.recordings[trial[r]].voltage[first[r]][None] for r in some])
             self.dynamics.fit_inputs(torch.from_numpy(voltage.astype(np.float32)), hidden[some])
             self.fitted.fill_(True)
+            self._drive_anew()  # by inputs in their units
         self._link(data, rows["train"])
 
     def _link(self, data: Any, train: np.ndarray) -> None:

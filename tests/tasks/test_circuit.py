@@ -1,5 +1,6 @@
 """Objectives of the forcing strategies by hand, trained shot states, adaptive forcing, and a whole small run."""
 
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -182,7 +183,13 @@ def test_a_black_box_learns_from_states_that_follow_its_weights(tmp_path):
     )
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(max_epochs=2, accelerator="cpu", num_sanity_val_steps=0, **quiet)
+    at_start = {}
+    task.on_train_start = lambda: at_start.update(table=task._table.clone(), weights=deepcopy(task.model))
     trainer.fit(task, datamodule=data)
+    row = data.split(1)["train"][3]
+    trial, first, _ = data.stretches[row]
+    expected = at_start["weights"].warm_up(data.recordings[trial].voltage, np.array([first]))[0]
+    torch.testing.assert_close(at_start["table"][row], expected, atol=1e-5, rtol=1e-4)
     trainer.test(task, datamodule=data, verbose=False)
     row = data.split(1)["test"][0]
     trial, first, _ = data.stretches[row]
