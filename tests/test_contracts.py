@@ -48,6 +48,10 @@ SIMULATED = {
         "patches_per_epoch=8",
         "val_fraction=0.3",
     ],
+    "second_cohort": [
+        *("n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"),
+        *("second_nodes=40", "second_subjects=6", "second_rest_volumes=60", "second_story_volumes=40"),
+    ],
     "simulated_fc": ["n_subjects=9", "n_nodes=40", "rest_volumes=60", "story_volumes=40", "folds=3"],
 }
 #: Tasks whose models are all fitted in closed form: no loss falls from step to step.

@@ -50,8 +50,10 @@ class Person:
 class ConnectivityDataset(Dataset[ConnectivityBatch]):
     """Rows of precomputed matrices; an item is a person."""
 
-    def __init__(self, matrices: dict[str, Tensor], common: dict[str, Tensor], rows: NDArray[np.int64]):
-        self.matrices, self.common, self.rows = matrices, common, rows
+    def __init__(
+        self, matrices: dict[str, Tensor], common: dict[str, Tensor], rows: NDArray[np.int64], first_window: int = 0
+    ):
+        self.matrices, self.common, self.rows, self.first_window = matrices, common, rows, first_window
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,7 +62,7 @@ class ConnectivityDataset(Dataset[ConnectivityBatch]):
         """Person ``item`` of the part."""
         row = int(self.rows[item])
         one = {name: matrix[row] for name, matrix in self.matrices.items()}
-        return ConnectivityBatch(window=torch.tensor(row), **self.common, **one)
+        return ConnectivityBatch(window=torch.tensor(row + self.first_window), **self.common, **one)
 
 
 class ConnectivityDataModule(BaseDataModule):
@@ -168,6 +170,11 @@ class ConnectivityDataModule(BaseDataModule):
         if len(kept) < 3:
             raise DataError(f"{self.root}: only {len(kept)} of {len(names)} regions are usable in everybody")
         return [_select(person, kept) for person in people] if faults else people
+
+    @property
+    def tested(self) -> ConnectivityDataModule:
+        """Whose regions the test set has, for figures: another atlas than in training is possible."""
+        return self
 
     @property
     def region_names(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class SimulatedFCDataModule(ConnectivityDataModule):
         task_gain: Mean log gain of the language network.
         predictable: Standard deviation of the gain that a person's resting connectivity reveals.
         unpredictable: Standard deviation of the gain that it does not.
+        dynamics: ``linear`` or ``hopf``, see the simulator.
         data_seed: Seed of the people; the connectome is that of seed 0 for everybody.
         **matrices: See :class:`ConnectivityDataModule`.
     """
@@ -47,6 +48,7 @@ class SimulatedFCDataModule(ConnectivityDataModule):
         task_gain: float = 0.5,
         predictable: float = 0.35,
         unpredictable: float = 0.25,
+        dynamics: str = "linear",
         data_seed: int = 0,
         **matrices: Any,
     ):
@@ -58,7 +60,9 @@ class SimulatedFCDataModule(ConnectivityDataModule):
         self.n_subjects = n_subjects
         self.data_seed = data_seed
         self._brain = n_nodes if connectome is None else str(connectome)
-        self._settings = (rest_volumes, story_volumes, tr_s, task_gain, predictable, unpredictable)
+        names = ("rest_volumes", "story_volumes", "tr_s", "task_gain", "predictable", "unpredictable", "dynamics")
+        given = (rest_volumes, story_volumes, tr_s, task_gain, predictable, unpredictable, dynamics)
+        self._settings = tuple(zip(names, given, strict=True))
         self.simulator = _simulator(self._brain, self._settings)
         brain = self.simulator.connectome
         self.language = tuple(
@@ -106,16 +110,16 @@ class SimulatedFCDataModule(ConnectivityDataModule):
 
 def _simulator(brain: int | str, settings: tuple[Any, ...]) -> WholeBrainSimulator:
     connectome = generate_connectome(brain) if isinstance(brain, int) else load_connectome(brain)
-    return WholeBrainSimulator(connectome, *settings)
+    return WholeBrainSimulator(connectome, **dict(settings))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # the second cohort of a transfer is small
 def _cohort(brain: int | str, settings: tuple[Any, ...], n_subjects: int, seed: int) -> tuple[Scans, ...]:
-    """The people last simulated in this process: the folds of one cohort differ in nothing but the split."""
+    """The people simulated last in this process: the folds of one cohort differ in nothing but the split."""
     return tuple(_simulator(brain, settings).cohort(n_subjects, seed))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _correlations(brain: int | str, settings: tuple[Any, ...], n_subjects: int, seed: int) -> tuple[Array, Array]:
     people = _cohort(brain, settings, n_subjects, seed)
     return estimate([scans.rest for scans in people], "pearson"), estimate([scans.story for scans in people], "pearson")

@@ -13,13 +13,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from .connectome import Connectome, generate_connectome
+from .hopf import HopfBrain
 from .linear_brain import LinearBrain
 
 Array = NDArray[np.float64]
+DYNAMICS = ("linear", "hopf")
 _GROUP_SEED = 20241115
+_OSCILLATORS_HZ = (0.04, 0.07)
+_HOPF_COUPLING_PER_S = 0.4  # per unit of the global coupling; with it resting connectivity is as spread as real one
+_HOPF_NOISE = 4e-4  # variance per second of a region's own noise; the cubic term then damps as much as a does
 _LARGEST_RADIUS = 0.95  # of the coupling matrix while listening; 1 is the edge of stability
+Brain = LinearBrain | HopfBrain
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class WholeBrainSimulator:
         auditory_input: Relative increase of the input variance of auditory cortex.
         time_constant_s: Neural time constant.
         noise_ratio: Variance of the measurement noise over that of the BOLD signal.
+        dynamics: ``linear``, whose true connectivity is exact, or ``hopf``, oscillators that are not linear and whose
+            true connectivity is an approximation, see :mod:`.hopf`.
         variability: How people differ.
     """
 
@@ -100,9 +108,12 @@ class WholeBrainSimulator:
     auditory_input: float = 0.8
     time_constant_s: float = 0.5
     noise_ratio: float = 0.33
+    dynamics: str = "linear"
     variability: Variability = field(default_factory=Variability)
 
     def __post_init__(self) -> None:
+        if self.dynamics not in DYNAMICS:
+            raise ConfigError(f"dynamics={self.dynamics!r} is unknown: {did_you_mean(self.dynamics, DYNAMICS)}")
         for name in ("rest_volumes", "story_volumes"):
             if getattr(self, name) < 10:
                 raise ConfigError(f"{name}={getattr(self, name)}: connectivity needs at least 10 volumes")
@@ -154,7 +165,7 @@ class WholeBrainSimulator:
             trait=float(trait),
         )
 
-    def states(self, rng: np.random.Generator, trait: float, effect: float) -> tuple[LinearBrain, LinearBrain, float]:
+    def states(self, rng: np.random.Generator, trait: float, effect: float) -> tuple[Brain, Brain, float]:
         """The brain of a person at rest and while listening, and the effect that its stability allows."""
         c, v, n = self.connectome, self.variability, self.connectome.n_nodes
         scatter = np.triu(rng.standard_normal((n, n)), 1)
@@ -168,17 +179,19 @@ class WholeBrainSimulator:
         while coupling * np.linalg.eigvalsh(suppressed * np.exp(effect * self.task_pattern)).max() > _LARGEST_RADIUS:
             effect *= 0.9
         louder = np.where(c.members("auditory"), np.sqrt(1 + self.auditory_input), 1.0)
+        story = suppressed * np.exp(effect * self.task_pattern)
         return (
-            LinearBrain.coupled(weights, coupling, self.time_constant_s, inputs, self.noise_ratio),
-            LinearBrain.coupled(
-                suppressed * np.exp(effect * self.task_pattern),
-                coupling,
-                self.time_constant_s,
-                inputs * np.outer(louder, louder),
-                self.noise_ratio,
-            ),
+            self._brain(weights, coupling, inputs),
+            self._brain(story, coupling, inputs * np.outer(louder, louder)),
             float(effect),
         )
+
+    def _brain(self, weights: Array, coupling: float, inputs: Array) -> Brain:
+        if self.dynamics == "linear":
+            return LinearBrain.coupled(weights, coupling, self.time_constant_s, inputs, self.noise_ratio)
+        rng = np.random.default_rng([_GROUP_SEED, len(weights), 1])
+        frequencies = rng.uniform(*_OSCILLATORS_HZ, len(weights))  # the same in everybody
+        return HopfBrain(_HOPF_COUPLING_PER_S * coupling * weights, frequencies, _HOPF_NOISE * inputs, self.noise_ratio)
 
     @cached_property
     def group_loadings(self) -> Array:

@@ -114,12 +114,13 @@ class Connectivity(BaseTask):
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Change of the tested people by network and on a glass brain, and what drives the predictions."""
         folder.mkdir(parents=True, exist_ok=True)
-        rows, networks = self.predictions, datamodule.region_networks
+        rows, networks = self.predictions, datamodule.tested.region_networks
         drawn = [change_figure(rows, networks, folder / "change.png")]
         if "attribution" in rows:
             drawn.append(explanation_figure(rows, networks, folder / "explanation.png"))
-        if datamodule.region_positions_mm is not None:
-            drawn.append(brain_figure(rows, datamodule.region_positions_mm, networks, folder / "brain.png"))
+        positions = datamodule.tested.region_positions_mm
+        if positions is not None:
+            drawn.append(brain_figure(rows, positions, networks, folder / "brain.png"))
         return drawn
 
     def export_example(self, spec: DataSpec) -> tuple[dict[str, Tensor], str]:
@@ -131,7 +132,8 @@ class Connectivity(BaseTask):
         """The same matrices, to zoom into."""
         if not self.predictions:
             return {}
-        return {"change": change_plot(self.predictions, datamodule.region_names, datamodule.region_networks)}
+        tested = datamodule.tested
+        return {"change": change_plot(self.predictions, tested.region_names, tested.region_networks)}
 
 
 def pairs(matrix: Tensor) -> Tensor:
