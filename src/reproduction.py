@@ -28,6 +28,7 @@ from .tables import render, tables, total, update_readme
 log = logging.getLogger("neurotwin")
 _ROW_KEYS = {"name", "config", "overrides", "grid", "folds", "seeds", "metric", "published", "source", "tolerance"}
 DATA = ("real", "simulated", "other")
+_SMOKE = ("debug=fast", "trainer.max_epochs=1")  # the latter again, because a row's own override would win over debug
 _ROW_KEYS |= {"better", "data", "note", "smoke"}
 
 
@@ -133,7 +134,7 @@ def run_paper(
     for row in chosen:
         wanted = numbers("--seeds", seeds) if seeds is not None else row.seeds
         wanted, folds = (wanted[:1], 1) if smoke else (wanted, row.folds)
-        last = [*extra, "debug=fast", *row.smoke] if smoke else extra
+        last = [*extra, *_SMOKE, *row.smoke] if smoke else extra
         plan.append((row, [_jobs(row, seed, folds, last, read[row.config]) for seed in wanted]))
     composed = [job for _, groups in plan for group in groups for job in group]
     known = _known_runs(composed, any_code)

@@ -117,9 +117,11 @@ def test_a_paper_without_its_data_stops_no_other(paper, run_root, monkeypatch, c
 
 
 def test_smoke_runs_two_batches_of_one_fold_and_writes_no_expectation(paper, run_root):
+    (paper / "paper.yaml").write_text(PAPER.replace("trainer.max_epochs=1", "trainer.max_epochs=2"))
     reproduce("tones", smoke=True, update=True)
     assert len(runs(run_root)) == 2
     assert not (paper / "expected.json").exists()
+    assert {run.config["trainer"]["max_epochs"] for run in runs(run_root)} == {1}, "whatever the row says"
     (paper / "paper.yaml").write_text(PAPER.replace("    folds: 4", "    smoke: [model.hidden=3]\n    folds: 4"))
     reproduce("tones", smoke=True)
     assert len(runs(run_root)) == 3, "rows that a smoke run makes alike run once"
