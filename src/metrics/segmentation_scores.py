@@ -147,7 +147,7 @@ def score_exams(rows: Mapping[str, NDArray[np.floating]]) -> dict[str, float]:
         scores[f"dsc_mean_koos{grade}"] = _mean(rows["dsc"][ill & (rows["koos"] == grade)])
     if "low_ml" in rows:
         low_ml, high_ml = rows["low_ml"], rows["high_ml"]
-        scores["interval_coverage"] = _mean(((low_ml <= truth) & (truth <= high_ml)).astype(float))
+        scores["interval_coverage"] = _mean(((low_ml <= truth) & (truth <= high_ml))[ill].astype(float))
         scores["interval_width_median"] = _at((high_ml - low_ml)[ill] / truth[ill], 50)
     if "koos_p1" in rows:
         scores |= score_grades(np.stack([rows[f"koos_p{grade}"] for grade in GRADES], 1), rows["koos"])

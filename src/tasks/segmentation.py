@@ -53,7 +53,7 @@ class Segmentation(BaseTask):
         mirror: Mirror patches in training, and average mirrored copies in test (eight times the cost).
         mirror_train_only: Mirror in training only.
         choose_cut: Choose threshold and components on validation; else 0.5 and all components.
-        coverage: Of the interval of the volume.
+        coverage: Of the interval of the volume, given that there is a tumour.
     """
 
     calibration: Tensor
@@ -142,9 +142,12 @@ class Segmentation(BaseTask):
             return
         means = np.mean([exam["dice"] for exam in self._seen], axis=0)
         best = CUTS[int(means.argmax())]
-        low, high = np.array([exam["rough"] for exam in self._seen]).T
-        offset = conformal_offset(low, high, np.array([exam["truth"] for exam in self._seen]), self.coverage)
-        values = [best.threshold, float(best.largest), best.least_ml, offset, float(len(self._seen))]
+        # One false volume in an exam without tumour would widen all intervals a hundredfold: the interval is that of a
+        # tumour's volume, given that there is one.
+        ill = [exam for exam in self._seen if exam["truth"] > 0]
+        low, high = np.array([exam["rough"] for exam in ill]).reshape(-1, 2).T
+        offset = conformal_offset(low, high, np.array([exam["truth"] for exam in ill]), self.coverage)
+        values = [best.threshold, float(best.largest), best.least_ml, offset, float(len(ill))]
         self.calibration.copy_(torch.tensor(values, dtype=torch.float64))
         self.log("val/dice", float(means.max()), sync_dist=True)
         self._seen = []

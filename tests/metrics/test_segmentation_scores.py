@@ -83,9 +83,9 @@ def test_a_second_reader_is_scored_on_the_exams_that_have_one():
 
 def test_width_of_intervals_is_relative_to_the_truth():
     rows = table(score_pair(cube(5, 15), cube(5, 15), (1, 1, 1)), score_pair(cube(0, 0), cube(0, 0), (1, 1, 1)))
-    rows |= {"low_ml": np.array([0.8, 0.0]), "high_ml": np.array([1.3, 0.4])}
+    rows |= {"low_ml": np.array([0.8, 0.2]), "high_ml": np.array([1.3, 0.4])}
     assert score_exams(rows)["interval_width_median"] == pytest.approx(0.5)
-    assert score_exams(rows)["interval_coverage"] == 1
+    assert score_exams(rows)["interval_coverage"] == 1, "an exam without tumour has no volume to cover"
 
 
 def test_human_limits_at_the_quartiles():

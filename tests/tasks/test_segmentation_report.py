@@ -1,6 +1,7 @@
 """A user's exam: mask, numbers and page."""
 
 import json
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -11,6 +12,7 @@ from neurotwin.datamodules.formats.volume_files import write_volume
 from neurotwin.datamodules.mri import MRIDataModule
 from neurotwin.errors import DataError
 from neurotwin.tasks.segmentation import Segmentation
+from neurotwin.tasks.segmentation_inference import CUTS
 from neurotwin.tasks.segmentation_report import measure, remarks
 from torch import nn
 
@@ -203,3 +205,22 @@ def test_bad_input_is_named(twin, tmp_path):
     broken.write_bytes(b"no volume")
     with pytest.raises(DataError, match="broken_T1"):
         task.predict_file(datamodule, broken, tmp_path / "out")
+
+
+def test_exams_without_tumour_do_not_widen_the_interval(twin, monkeypatch):
+    task = twin[0]
+    seen = [{"dice": [1.0] * len(CUTS), "rough": [0.9, 1.1], "truth": 1.0} for _ in range(9)]
+    empty = {"dice": [0.0] * len(CUTS), "rough": [3.0, 4.0], "truth": 0.0}
+    monkeypatch.setattr(
+        task, "_trainer", SimpleNamespace(sanity_checking=False, datamodule=SimpleNamespace(graded=list))
+    )
+    monkeypatch.setattr(task, "log", lambda *args, **settings: None)
+    task._seen = [*seen, empty]
+    task.on_validation_epoch_end()
+    offset, count = task.calibration[3:].tolist()
+    assert count == 9
+    assert offset == pytest.approx(np.log(1.02 / 1.12))
+    assert task.grading.isnan().all(), "no exam has a grade"
+    task._seen = [empty]
+    task.on_validation_epoch_end()
+    assert not task.calibrated
