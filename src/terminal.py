@@ -108,9 +108,13 @@ def watch(rows: Callable[[], Sequence[dict[str, Any]]], every_s: float = 2.0) ->
         return
     from rich.live import Live
 
+    def shown(lines: int) -> Table:
+        # What does not fit is cut at the bottom, where the newest runs are; a row may be folded into two lines.
+        return runs_table(list(rows())[-max(1, (lines - 2) // 2) :])
+
     with Live(auto_refresh=False) as live, contextlib.suppress(KeyboardInterrupt):
         while True:
-            live.update(runs_table(rows()), refresh=True)
+            live.update(shown(live.console.height), refresh=True)
             time.sleep(every_s)
 
 

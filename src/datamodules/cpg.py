@@ -17,6 +17,7 @@ from ..contracts import CircuitBatch, CircuitRecording, CircuitTruth, DataSpec
 from ..errors import ConfigError, DataError, MissingDataError
 from .base import BaseDataModule, digest
 from .formats.circuit_files import SUFFIXES, read_circuits
+from .formats.nwb_writer import write_nwb
 
 
 class Stretch(NamedTuple):
@@ -94,6 +95,17 @@ class CPGDataModule(BaseDataModule):
         self._begins: list[int] = []
         self._n_shots = 0
         self._segment_rows: dict[tuple[str, tuple[int, int, int]], NDArray[np.int64]] = {}
+
+    def read(self, path: Path) -> list[CircuitRecording]:
+        """The trials of one file of one's own, filtered as the training data."""
+        given = self.sampling_rate_hz, self.columns, self.voltage_scale
+        return [low_passed(trial, self.low_pass_hz) for trial in read_circuits(path, *given)]
+
+    def write_predicted(self, path: Path, trial: CircuitRecording, synaptic_step: int, start_s: float) -> Path:
+        """Write a predicted trial as NWB; its synaptic currents are those of every ``synaptic_step``-th sample."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "free run of a trained circuit"
+        return write_nwb(path, trial, text, origin="prediction", synaptic_step=synaptic_step, start_s=start_s)
 
     def load(self) -> list[CircuitRecording]:
         """The trials as they are on disk, in the order of their names."""

@@ -17,6 +17,7 @@ from ..contracts import ClampBatch, ClampRecording, DataSpec
 from ..errors import ConfigError, DataError, MissingDataError
 from .base import BaseDataModule, digest
 from .formats.clamp_files import READERS, ClampFormat, read_clamp
+from .formats.nwb_writer import write_clamp_nwb
 
 
 class Window(NamedTuple):
@@ -125,6 +126,19 @@ class PatchClampDataModule(BaseDataModule):
             found += [replace(sweep, condition=self._condition(path)) for sweep in chosen]
         found = [replace(sweep, voltage=sweep.voltage + self.offset_mv) for sweep in found]
         return [self.compensate(sweep) for sweep in found] if self.compensate else found
+
+    def read(self, path: Path) -> list[ClampRecording]:
+        """The sweeps of one file of one's own, in the units and with the corrections of the training data."""
+        sweeps = read_clamp(path, None, self.format)
+        named = [name for name, part in self.conditions.items() if part and part in path.name]
+        condition = named[0] if len(named) == 1 else next(iter(self.conditions))
+        sweeps = [replace(sweep, condition=condition, voltage=sweep.voltage + self.offset_mv) for sweep in sweeps]
+        return [self.compensate(sweep) for sweep in sweeps] if self.compensate else sweeps
+
+    def write_predicted(self, path: Path, sweeps: Sequence[ClampRecording], names: Sequence[str]) -> Path:
+        """Write predicted sweeps with their ionic currents, called ``names``, as NWB."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_clamp_nwb(path, sweeps, "predicted by an estimated neuron", names, origin="prediction")
 
     def _condition(self, path: Path) -> str:
         fitting = [name for name, part in self.conditions.items() if part in path.name]

@@ -290,6 +290,20 @@ class Assimilation(BaseTask):
             found |= drug_scores(change, sd, truth, judged)
         return found
 
+    def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
+        """Run the estimated neuron along the sweeps of a file; see :func:`~.assimilation_prediction.predicted_sweeps`.
+
+        Args:
+            datamodule: Reads ``source`` and writes what was predicted.
+            source: Sweeps in a format that the datamodule reads.
+            target: Folder for the result.
+        """
+        from .assimilation_prediction import predicted_sweeps
+
+        sweeps = predicted_sweeps(self, datamodule.read(source), source, datamodule.lead_ms)
+        names = [current.name for current in self.neuron.currents]
+        return [datamodule.write_predicted(target / f"{source.stem}_predicted.nwb", sweeps, names)]
+
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Forecast, currents and, with drugs, what they left of each conductance."""
         from .assimilation_figures import draw_all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -275,6 +276,29 @@ class Circuit(BaseTask):
             voltage = run[:, -1]
             runs.append(run)
         return torch.cat(runs, dim=1), torch.stack(currents, dim=1)
+
+    @torch.no_grad()
+    def predict_file(self, datamodule: Any, source: Path, target: Path) -> list[Path]:
+        """Run the circuit freely under the injected currents of each trial of a file, from its first warm sample on.
+
+        Args:
+            datamodule: Reads ``source`` and writes what was predicted: voltages, and the synaptic currents along them.
+            source: Trials in a format that the datamodule reads.
+            target: Folder for the result.
+        """
+        paths = []
+        for trial in datamodule.read(source):
+            first = min(round(datamodule.drop_s * trial.sampling_rate_hz), len(trial.voltage) // 2)
+            hidden = self.dynamics.warm_up(trial.voltage, np.array([first]))
+            voltage, current = (torch.from_numpy(v[None, first:]).float() for v in (trial.voltage, trial.current))
+            nothing = torch.full_like(current, torch.nan)
+            batch = CircuitBatch(voltage, current, nothing, torch.zeros(1, dtype=torch.int64))
+            run, synaptic = self._read_out(voltage[:, 0], hidden, batch, 0.0)
+            injected = current[0, : run.shape[1]].numpy()
+            made = replace(trial, voltage=run[0].numpy(), current=injected, synaptic=synaptic[0].numpy(), hidden={})
+            path, start_s = target / f"{trial.name}_predicted.nwb", first / trial.sampling_rate_hz
+            paths.append(datamodule.write_predicted(path, made, READOUT_STEPS, start_s))
+        return paths
 
     @classmethod
     def score(cls, predictions: Predictions) -> dict[str, float]:

@@ -19,25 +19,37 @@ if TYPE_CHECKING:
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def write_nwb(path: Path, recording: CircuitRecording, description: str, start: datetime | None = None) -> Path:
-    """Write one trial: a current-clamp series and its stimulus for each neuron, true synaptic currents where known.
+def write_nwb(
+    path: Path,
+    recording: CircuitRecording,
+    description: str,
+    start: datetime | None = None,
+    origin: str = "truth",
+    synaptic_step: int = 1,
+    start_s: float = 0.0,
+) -> Path:
+    """Write one trial: a current-clamp series and its stimulus for each neuron, synaptic currents where known.
 
     Args:
         path: File to write.
         recording: Voltages in mV, currents in nA; the file holds V and A.
         description: Of the session.
         start: Clock time of the first sample; 1970-01-01 where there is none.
+        origin: What the synaptic currents are: ``truth`` of a simulator, or ``prediction``.
+        synaptic_step: Samples of voltage to one of synaptic current.
+        start_s: Time of the first sample in the session.
     """
     from pynwb import TimeSeries
 
     file = _file(recording.name, description, start)
     rate = float(recording.sampling_rate_hz)
     for n in range(recording.n_nodes):
-        _add_sweep(file, f"neuron_{n + 1}", n + 1, 0, recording.voltage[:, n], recording.current[:, n], rate, "")
+        traces = recording.voltage[:, n], recording.current[:, n]
+        _add_sweep(file, f"neuron_{n + 1}", n + 1, 0, *traces, rate, "", start_s)
     if recording.synaptic is not None:
-        module = file.create_processing_module("truth", "what the simulator knows and no instrument sees")
-        amperes = 1e-9 * recording.synaptic
-        module.add(TimeSeries(name="synaptic_current", data=amperes, unit="amperes", rate=rate, starting_time=0.0))
+        module = file.create_processing_module(origin, "what no instrument sees")
+        series = {"data": 1e-9 * recording.synaptic, "unit": "amperes", "rate": rate / synaptic_step}
+        module.add(TimeSeries(name="synaptic_current", starting_time=start_s, **series))
     return _write(path, file)
 
 
@@ -89,7 +101,15 @@ def _file(name: str, description: str, start: datetime | None) -> NWBFile:
 
 
 def _add_sweep(
-    file: NWBFile, electrode: str, label: Any, number: int, voltage_mv: Any, current_na: Any, rate: float, text: str
+    file: NWBFile,
+    electrode: str,
+    label: Any,
+    number: int,
+    voltage_mv: Any,
+    current_na: Any,
+    rate: float,
+    text: str,
+    start_s: float = 0.0,
 ) -> None:
     """A response and its stimulus, and the row of the recordings table that says that they belong together."""
     from pynwb.icephys import CurrentClampSeries, CurrentClampStimulusSeries
@@ -97,7 +117,7 @@ def _add_sweep(
     device = file.devices.get("amplifier") or file.create_device("amplifier", "simulated, or not stated")
     where = file.icephys_electrodes.get(electrode)
     where = where or file.create_icephys_electrode(name=electrode, description="intracellular", device=device)
-    common: dict[str, Any] = {"electrode": where, "gain": 1.0, "rate": rate, "starting_time": 0.0}
+    common: dict[str, Any] = {"electrode": where, "gain": 1.0, "rate": rate, "starting_time": start_s}
     common |= {"sweep_number": np.uint32(number), "stimulus_description": text or "N/A"}
     response = CurrentClampSeries(name=f"voltage_{label}", data=1e-3 * voltage_mv, unit="volts", **common)
     stimulus = CurrentClampStimulusSeries(name=f"current_{label}", data=1e-9 * current_na, unit="amperes", **common)
