@@ -143,7 +143,7 @@ def table() -> str:
         )
         found = measured["models"].get(entry.name)
         at = timed_spec(spec)
-        speed = "-" if found is None else f"{found['cpu_ms']:.3g}" + (f" ({shape(at)})" if at != spec else "")
+        speed = "-" if found is None else _ms(found["cpu_ms"]) + (f" ({shape(at)})" if at != spec else "")
         lines.append(
             f"| `{entry.name}` | {entry.description} | {shape(spec)} → {result(spec)} | {how} | {size} | {speed} |"
         )
@@ -178,6 +178,10 @@ def shape(spec: DataSpec) -> str:
         return f"{spec.n_nodes} regions"
     seconds = (spec.n_times or 0) / spec.sampling_rate_hz
     return f"{spec.n_nodes} neuron{'s' * (spec.n_nodes != 1)} x {1e3 * seconds:g} ms"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def result(spec: DataSpec) -> str:
