@@ -113,7 +113,7 @@ def test_finished_run_is_left_alone(example, run_root):
 
 def test_running_run_is_listed_as_running_and_not_resumed(example, run_root, capsys):
     code = "import time, neurotwin.engine as e\ne.seed_everything = lambda *a, **k: time.sleep(0)\n"
-    code += "from neurotwin.run_folder import Run, claim, new_record\n"
+    code += "from neurotwin.provenance import new_record\nfrom neurotwin.run_folder import Run, claim\n"
     code += (
         f"r = Run(claim({str(run_root)!r}, 'example/tones', 0)); r.update(**new_record('example/tones', 0, 'x', []))\n"
     )
