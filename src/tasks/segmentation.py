@@ -142,8 +142,8 @@ class Segmentation(BaseTask):
             return
         means = np.mean([exam["dice"] for exam in self._seen], axis=0)
         best = CUTS[int(means.argmax())]
-        # One false volume in an exam without tumour would widen all intervals a hundredfold: the interval is that of a
-        # tumour's volume, given that there is one.
+        # The interval is that of a tumour's volume, given that there is one: in an exam without, any false volume is
+        # infinitely larger than the truth.
         ill = [exam for exam in self._seen if exam["truth"] > 0]
         low, high = np.array([exam["rough"] for exam in ill]).reshape(-1, 2).T
         offset = conformal_offset(low, high, np.array([exam["truth"] for exam in ill]), self.coverage)
