@@ -15,6 +15,7 @@ from .backends import BACKENDS, warm
 from .driver import Driver, Options, new_folder
 from .plan import Plan, load_plan, make_plan
 from .results import SweepResult
+from .study import storage_lost
 
 log = logging.getLogger("neurotwin")
 
@@ -80,10 +81,19 @@ def sweep(
         log.info("%d jobs passed the gates; %d trials in %s", count, made.trials, folder)
     driver = Driver(folder, options)
     try:
-        driver.run()
-    finally:
-        result = SweepResult(folder)
-        result.write()
+        try:
+            driver.run()
+        finally:
+            result = SweepResult(folder)
+            result.write()
+    except Exception as error:
+        if not storage_lost(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise NeurotwinError(
+            f"{folder.name}: the sweep's database is locked or gone ({reason}); its runs are kept. When it is back, "
+            f"`neurotwin sweep --resume {folder}` goes on"
+        ) from error
     if driver.stopped:
         log.warning("stopped: %s; `neurotwin sweep --resume %s` goes on", driver.stopped, folder)
     return result

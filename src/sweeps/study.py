@@ -19,6 +19,8 @@ from .plan import Plan
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 log = logging.getLogger("neurotwin")
+#: How long another program may hold an SQLite file locked, s.
+_LOCKED_S = 60
 _DIRECTION = {"min": optuna.study.StudyDirection.MINIMIZE, "max": optuna.study.StudyDirection.MAXIMIZE}
 _PRUNERS = {
     "none": optuna.pruners.NopPruner,
@@ -135,12 +137,22 @@ def open_storage(folder: Path, url: str | None) -> optuna.storages.BaseStorage:
         path = str(folder / "journal.log")
         return JournalStorage(JournalFileBackend(path, lock_obj=_KernelLock(path)))
     try:
+        if url.startswith("sqlite"):
+            patient = {"connect_args": {"timeout": _LOCKED_S}}
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=patient))
         return optuna.storages.get_storage(url)
     except ImportError as error:
         raise ConfigError(f"storage {_without_password(url)}: {error}") from None
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise NeurotwinError(f"storage {_without_password(url)} cannot be opened: {reason}") from None
+
+
+def storage_lost(error: BaseException) -> bool:
+    """Whether an error says that the sweep's database went away, or stayed locked, while it was worked with."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError)
 
 
 class _KernelLock(JournalFileOpenLock):

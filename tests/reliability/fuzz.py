@@ -25,6 +25,7 @@ import warnings
 from pathlib import Path
 
 from neurotwin.errors import NeurotwinError
+from neurotwin.provenance import git_state
 
 from reliability.mutations import mutate
 from reliability.readers import TARGETS
@@ -181,6 +182,7 @@ def command_line():
     used = os.times()
     cpu = round(used.user + used.system + used.children_user + used.children_system)
     summary = {"inputs": sum(row["inputs"] for row in rows.values()), "failures": bad, "cpu_seconds": cpu}
+    summary["commit"] = (git_state() or {}).get("commit")
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps({**summary, "readers": rows}, indent=1) + "\n")
     print(summary)

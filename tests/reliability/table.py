@@ -33,6 +33,7 @@ def table():
         "torn file, the right status, no process left, and `resume` ends bit-identical to a run never struck. A cell"
     ]
     lines += ["gives faults survived of faults injected, by family of experiments.", ""]
+    lines += [_cost(crash), ""]
     lines += [crash["note"], ""] if "note" in crash else []
     families = list(dict.fromkeys(case["family"] for case in crash["cases"]))
     lines += [f"| fault | {' | '.join(families)} |", f"| --- |{' ---: |' * len(families)}"]
@@ -50,12 +51,54 @@ def table():
         "",
         f"{fuzz['inputs']:,} mutated inputs, {fuzz['failures']} kinds of failure.",
     ]
-    lines += ["Each must end in a result or in a named error, within ten seconds and 3 GiB.", ""]
+    lines += ["Each must end in a result or in a named error, within ten seconds of the processor and 3 GiB.", ""]
+    lines += [_cost(fuzz), ""]
     lines += ["| reader | inputs | read | named error | failed |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, row in fuzz["readers"].items():
         failed = row["inputs"] - row["result"] - row["error"]
         lines.append(f"| {name} | {row['inputs']:,} | {row['result']:,} | {row['error']:,} | {failed:,} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_load(), *_soak()]) + "\n"
+
+
+def _cost(found):
+    return f"{found['cpu_seconds'] / 60:.0f} CPU-minutes, commit {str(found.get('commit') or 'not recorded')[:7]}."
+
+
+def _load():
+    if not (HERE / "results" / "load.json").exists():
+        return []
+    found = read("load.json")
+    names = {
+        "recording": "EDF, 19 channels of 10 million samples",
+        "volume": "NIfTI, 512 x 512 x 300 voxels",
+    }
+    lines = [
+        "",
+        "## Load",
+        "",
+        "`neurotwin predict` in a process of its own, one CPU thread; `python -m reliability.load`.",
+    ]
+    lines += ["The libraries alone take about 650 MB.", ""]
+    lines += ["| file | MB on disk | peak memory, MB | bound, MB | CPU-s |", "| --- | ---: | ---: | ---: | ---: |"]
+    for kind, row in found.items():
+        cells = [row["file_mb"], row["peak_memory_mb"], row["bound_mb"], row["cpu_seconds"]]
+        lines.append(f"| {names[kind]} | {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def _soak():
+    if not (HERE / "results" / "soak.json").exists():
+        return []
+    found, grown = read("soak.json"), read("soak.json")["growth"]
+    first, last = found["samples"][0], found["samples"][-1]
+    lines = ["", "## Soak", ""]
+    lines += [f"{found['runs']} small runs of all families in one process over {found['minutes']:.0f} minutes,"]
+    lines += ["each trained, evaluated and listed, one of them applied to a file. Memory after warming up changed by"]
+    lines += [
+        f"{100 * grown['memory_mb']:+.1f} % (first {first['memory_mb']:.0f} MB, last {last['memory_mb']:.0f} MB), "
+    ]
+    lines[-1] += f"file handles by {grown['handles']:+.0f}, threads by {grown['threads']:+.0f}."
+    return [*lines, "", "`make soak` runs the same for two hours."]
 
 
 if __name__ == "__main__":

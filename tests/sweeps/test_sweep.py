@@ -12,7 +12,8 @@ import neurotwin
 import pytest
 import yaml
 from neurotwin.cli import main
-from neurotwin.errors import ConfigError
+from neurotwin.errors import ConfigError, NeurotwinError
+from neurotwin.sweeps.driver import Driver
 from neurotwin.sweeps.job import Job
 from neurotwin.sweeps.plan import make_plan
 from neurotwin.sweeps.results import SweepResult
@@ -228,3 +229,21 @@ def test_wandb_file(example, run_root, capsys):
     assert written["command"][-1] == "${args_no_hyphens}"
     assert main(["sweep", "example/tones", *typed, "seeds=0,1", "--trials", "5", "--wandb", str(path)]) == 2
     assert "W&B cannot average seeds" in capsys.readouterr().err
+
+
+def test_a_database_that_goes_away_is_named(example, run_root, monkeypatch):
+    database = run_root.parent / "sweep.db"
+    typed = [*SHORT, "model.hidden=2,4"]
+    result = neurotwin.sweep("example/tones", typed, trials=1, storage=f"sqlite:///{database}")
+    whole, real = database.read_bytes(), Driver.run
+
+    def lose(driver):
+        database.write_bytes(bytes(8192))
+        return real(driver)
+
+    monkeypatch.setattr(Driver, "run", lose)
+    with pytest.raises(NeurotwinError, match=r"is locked or gone .*sweep --resume"):
+        neurotwin.sweep(resume=result.folder, trials=2)
+    monkeypatch.setattr(Driver, "run", real)
+    database.write_bytes(whole)
+    assert neurotwin.sweep(resume=result.folder, trials=2).counts()["finished"] == 2
