@@ -35,7 +35,7 @@ def one_round(family, folder):
     """Train, evaluate, list, and predict where the family takes a file."""
     experiment, overrides = FAMILIES[family]
     run = neurotwin.train(experiment, [*COMMON, *overrides, f"runs_dir={folder}"])
-    neurotwin.evaluate(run, "val")
+    neurotwin.evaluate(run)
     if family == "seizure detection":
         source = folder / "a.edf"
         fixtures.write_edf(
