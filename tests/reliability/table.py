@@ -53,6 +53,7 @@ def table():
     ]
     lines += ["Each must end in a result or in a named error, within ten seconds of the processor and 3 GiB.", ""]
     lines += [_cost(fuzz), ""]
+    lines += [fuzz["note"], ""] if "note" in fuzz else []
     lines += ["| reader | inputs | read | named error | failed |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, row in fuzz["readers"].items():
         failed = row["inputs"] - row["result"] - row["error"]
