@@ -50,7 +50,7 @@ class BareWindows(Dataset):
     """The same windows, cut from maps."""
 
     def __init__(self, folder):
-        self.files = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))]
+        self.files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted(folder.glob("*.npy"))]
         self.rows = [(f, s) for f in self.files for s in range(0, f.shape[1] - WINDOW + 1, WINDOW)]
 
     def __len__(self):
@@ -67,7 +67,8 @@ class BarePatches(Dataset):
     def __init__(self, folder):
         self.files = [
             tuple(
-                np.load(path.with_name(path.name.replace("image", kind)), mmap_mode="r") for kind in ("image", "mask")
+                np.load(path.with_name(path.name.replace("image", kind)), mmap_mode="r", allow_pickle=False)
+                for kind in ("image", "mask")
             )
             for path in sorted(folder.glob("*_image.npy"))
         ]
@@ -90,14 +91,14 @@ def write_set(kind, folder, count):
         if kind == "eeg":
             path = folder / f"{number:04d}.npy"
             signal = rng.standard_normal((CHANNELS, int(RATE_HZ * 60 * MINUTES)), dtype=np.float32)
-            _ = path.exists() or np.save(path, signal)
+            _ = path.exists() or np.save(path, signal, allow_pickle=False)
         elif not (folder / f"{number:04d}_image.npy").exists():
             np.save(
                 folder / f"{number:04d}_image.npy", rng.standard_normal((2, *VOLUME), dtype=np.float32).astype("f2")
             )
             mask = np.zeros(VOLUME, dtype=np.uint8)
             mask[50:70, 50:70, 50:70] = 1
-            np.save(folder / f"{number:04d}_mask.npy", mask)
+            np.save(folder / f"{number:04d}_mask.npy", mask, allow_pickle=False)
 
 
 def ours(kind, folder, workers):

@@ -23,7 +23,9 @@ from hydra.errors import InstantiationException
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec, FittedModel
 from neurotwin.datamodules.windows import Normaliser
+from neurotwin.errors import ConfigError
 from neurotwin.provenance import cpu_name, git_state
+from neurotwin.tables import Table, update_readme
 from neurotwin.tasks.streaming import StreamingDetector, milliseconds_per_window, one_thread
 
 ROOT = Path(__file__).resolve().parents[1]

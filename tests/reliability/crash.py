@@ -30,6 +30,7 @@ from neurotwin import engine
 from neurotwin.cli import main
 from neurotwin.config import load_config
 from neurotwin.files import read_json
+from neurotwin.provenance import git_state
 from neurotwin.run_folder import runs
 
 from reliability import services
