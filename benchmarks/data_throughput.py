@@ -93,9 +93,8 @@ def write_set(kind, folder, count):
             signal = rng.standard_normal((CHANNELS, int(RATE_HZ * 60 * MINUTES)), dtype=np.float32)
             _ = path.exists() or np.save(path, signal, allow_pickle=False)
         elif not (folder / f"{number:04d}_image.npy").exists():
-            np.save(
-                folder / f"{number:04d}_image.npy", rng.standard_normal((2, *VOLUME), dtype=np.float32).astype("f2")
-            )
+            image = rng.standard_normal((2, *VOLUME), dtype=np.float32).astype(np.float16)
+            np.save(folder / f"{number:04d}_image.npy", image, allow_pickle=False)
             mask = np.zeros(VOLUME, dtype=np.uint8)
             mask[50:70, 50:70, 50:70] = 1
             np.save(folder / f"{number:04d}_mask.npy", mask, allow_pickle=False)
