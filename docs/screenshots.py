@@ -27,7 +27,7 @@ recordings are simulated. In the page they can be zoomed; here they are pictures
 TWINS = (
     (
         ("mallick2024/demo", "Seizures in EEG: found and annotated", "detections"),
-        ("acker2024/demo", "Connectivity: who listens to a story", "change"),
+        ("acker2024/demo", "Connectivity: its change while listening to a story", "change"),
     ),
     (
         ("kujawa2024/demo", "A tumour in MRI: label against prediction", "exams"),
