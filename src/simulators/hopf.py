@@ -1,6 +1,6 @@
 """Coupled Stuart-Landau oscillators below their Hopf bifurcation: a whole brain that is not linear.
 
-    dz = ((a + i w) z - |z|^2 z) dt + G sum_k C_jk (z_k - z_j) dt + dW          (Deco et al. 2017)
+    dz = ((a + i w) z - abs(z)^2 z) dt + G sum_k C_jk (z_k - z_j) dt + dW          (Deco et al. 2017)
 
 BOLD is the real part of z. Correlations have no closed form; they are given by statistical linearisation: for a
 circular Gaussian ``|z|^2 z`` acts like ``2 P_jj z`` with P, the covariance, which the Lyapunov equation gives in turn.
