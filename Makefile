@@ -10,7 +10,7 @@ PIP_ARGS ?=
 # The versions of the lock; `make LOCK= …` takes the newest that pyproject.toml allows.
 LOCK ?= -c requirements/dev.txt
 export OMP_NUM_THREADS ?= 1
-# Some libraries switch the locale of the process that loads them; text files stay UTF-8.
+# Text is UTF-8, whatever the locale of the machine says.
 export PYTHONUTF8 ?= 1
 
 .PHONY: demo reliability soak test test-long test-lowest test-cluster lock lint types docs screenshots env clean

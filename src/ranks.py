@@ -7,6 +7,7 @@ group before anything else, which Lightning then takes over.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -46,6 +47,12 @@ def join(trainer: Mapping[str, Any]) -> None:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, rank=environment.global_rank(), world_size=world)
+    atexit.register(_leave)  # Lightning does so for a group that it has made; a left one can abort the process at exit
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def follower() -> bool:

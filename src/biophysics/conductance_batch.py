@@ -13,13 +13,12 @@ import numba
 import numpy as np
 
 from .conductance import CALCIUM_FIXED_UM, CALCIUM_FLOOR_UM, CALCIUM_OUTSIDE_UM, CALCIUM_SHIFT_UM, GHK_MV
-from .conductance_kernel import COMPILE
-from .fast_math import tanh
+from .fast_math import COMPILE, INLINED, tanh
 
 LANES = 64
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _gates(theta, gates, speeds, h, v, ca, log_ca, x, settle):
     """Advance all gates by ``h``, or put them at their steady state."""
     type_ = theta.dtype.type
@@ -49,7 +48,7 @@ def _gates(theta, gates, speeds, h, v, ca, log_ca, x, settle):
                 row[b] += step / (tau + half_step) * (steady - row[b])
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _open(theta, row, x, ca, out):
     """Conductance times open fraction of one current into ``out``."""
     out[:] = theta[row[0]]
@@ -66,7 +65,7 @@ def _open(theta, row, x, ca, out):
             out[b] *= square / (square + k[b] * k[b])
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _drive(v, ca, out):
     """Driving force of calcium, see :func:`~.conductance.ghk`."""
     type_ = v.dtype.type
@@ -79,7 +78,7 @@ def _drive(v, ca, out):
         out[b] = factor * (ca[b] * (c + y) - outside * (c - y))
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _calcium(theta, p, h, ca, calcium_g, drive, settle):
     type_ = theta.dtype.type
     gain, tau, rest, half, one = theta[p], theta[p + 1], theta[p + 2], type_(0.5), type_(1)
@@ -90,7 +89,7 @@ def _calcium(theta, p, h, ca, calcium_g, drive, settle):
         ca[b] = max(new, floor)
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _conduct(theta, currents, x, ca, total, push, calcium_g, one_g):
     """Sums over currents: ohmic conductance, its product with the reversal potentials, and that of calcium."""
     total[:] = 0
@@ -108,7 +107,7 @@ def _conduct(theta, currents, x, ca, total, push, calcium_g, one_g):
                 push[b] += one_g[b] * reversal[b]
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _run_lanes(theta, injected, start, dt, substeps, gates, speeds, currents, pool, voltage):
     n, type_ = start.size, theta.dtype.type
     x = np.zeros((gates.shape[0], n), theta.dtype)

@@ -13,7 +13,7 @@ with the calcium current at the midpoint of a predictor step, injected and obser
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -28,9 +28,7 @@ from .conductance import (
     GHK_MV,
     Neuron,
 )
-from .fast_math import tanh
-
-COMPILE: dict[str, Any] = {"cache": True, "fastmath": {"contract", "arcp", "nsz", "reassoc"}, "error_model": "numpy"}
+from .fast_math import COMPILE, INLINED, tanh
 
 
 class Tables(NamedTuple):
@@ -87,7 +85,7 @@ def _ghk(v, ca):
     return value, 0.01 * (ca * (slope + 0.5) - CALCIUM_OUTSIDE_UM * (slope - 0.5)) / GHK_MV, 0.01 * inside
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _mix(s, i, keep, j, add):
     """``s[i] = keep s[i] + add s[j]``."""
     k, a = s.dtype.type(keep), s.dtype.type(add)
@@ -96,13 +94,13 @@ def _mix(s, i, keep, j, add):
         target[t] = k * target[t] + a * source[t]
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _add(s, i, column, value):
     if column >= 0:
         s[i, column] += s.dtype.type(value)
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _open(theta, row, x, ca):
     """Open fraction ``w`` of a current, and its derivatives by first gate, second gate, calcium and Hill constant."""
     first, second = 1.0, 1.0
@@ -127,7 +125,7 @@ def _open(theta, row, x, ca):
     return w * hill, d_first * second * hill, first * d_second * hill, w * by_ca, w * by_k
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _step_gates(theta, gates, speeds, columns, h, v, ca, x, s):
     """Advance all gates by ``h``; ``h = 0`` puts them at their steady state."""
     pool = x.size + 1
@@ -164,7 +162,7 @@ def _step_gates(theta, gates, speeds, columns, h, v, ca, x, s):
             _mix(s, 1 + i, 1.0, pool, by_v * theta[shift] / ca)
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _step_calcium(theta, currents, columns, p, h, v, ca, x, s):
     """Advance calcium by ``h`` (0: to its steady state at the present gates); the new concentration."""
     row = x.size + 1
@@ -206,7 +204,7 @@ def _step_calcium(theta, currents, columns, p, h, v, ca, x, s):
     return max(ca + change, CALCIUM_FLOOR_UM)
 
 
-@numba.njit(**COMPILE)
+@numba.njit(**INLINED)
 def _voltage_row(theta, currents, columns, x, ca, v, v_new, at, share, keep, scale, by_area, by_capacitance, s, out):
     """Tangent of a voltage step into ``out``, which enters as the tangent of the predictor.
 

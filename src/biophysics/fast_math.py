@@ -1,13 +1,20 @@
-"""Elementary functions for compiled loops over many neurons: in float32 they are rational, so that they vectorise."""
+"""How time loops are compiled, and elementary functions for them: in float32 rational, so that they vectorise."""
 
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
 from numba.extending import overload
+
+#: Of a time loop.
+COMPILE: dict[str, Any] = {"cache": True, "fastmath": {"contract", "arcp", "nsz", "reassoc"}, "error_model": "numpy"}
+#: Of the functions that it calls. Left as calls, a process that compiles the loop and one that loads it from the cache
+#: would link two differently optimised copies of them, and results would differ in the last bits.
+INLINED: dict[str, Any] = {**COMPILE, "forceinline": True}
 
 
 def tanh(x):

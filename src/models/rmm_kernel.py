@@ -20,22 +20,18 @@ its target, so that the inputs of its network are contiguous. In the tables:
 # mypy: disallow-untyped-defs=False
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 
-from ..biophysics.fast_math import tanh
+from ..biophysics.fast_math import COMPILE, INLINED, tanh
 
 #: Shots a group, and steps between kept states.
 LANES, STRIDE = 64, 32
 IDENTITY, TANH, SIGMOID = 0, 1, 2
 ORTHONORMAL, DIAGONAL, SIGMOIDS = 0, 1, 2
 
-_COMPILE: dict[str, Any] = {"cache": True, "fastmath": {"contract", "arcp", "nsz", "reassoc"}, "error_model": "numpy"}
 
-
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _activate(rows, kind):
     half = rows.dtype.type(0.5)
     flat = rows.reshape(-1)
@@ -47,7 +43,7 @@ def _activate(rows, kind):
             flat[i] = half + half * tanh(half * flat[i])
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _dense(theta, layer, inputs, outputs):
     """``outputs = activation(W @ inputs + bias)``."""
     n_in, n_out = layer[0], layer[1]
@@ -60,7 +56,7 @@ def _dense(theta, layer, inputs, outputs):
     _activate(outputs, layer[2])
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _step(theta, blocks, reversals, layers, v, x, outputs, total):
     """Currents at the forced voltages ``v``: fills ``total``, all layers' ``outputs`` and the voltage rows of ``x``."""
     total[:] = 0
@@ -81,7 +77,7 @@ def _step(theta, blocks, reversals, layers, v, x, outputs, total):
                 sum_[i] += current[i]
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _advance(theta, blocks, reference, dt, v, x, total, injected, out, u):
     """Voltages after a step into ``out``; filter states in place."""
     n_nodes = v.shape[0]
@@ -110,7 +106,7 @@ def _advance(theta, blocks, reference, dt, v, x, total, injected, out, u):
                     state[i] += b * u[i] - q * state[i]
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _open(theta, blocks, k, f, driver, shift, u):
     """Sigmoid ``f`` of block ``k`` into ``u``, unless the filter before has the same one."""
     at = blocks[k, 7] + blocks[k, 3] + f
@@ -122,7 +118,7 @@ def _open(theta, blocks, k, f, driver, shift, u):
         u[i] = half + half * tanh(half * (driver[i] - shift - threshold) * steepness)
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**COMPILE)
 def forward(theta, blocks, reversals, layers, n_rows, reference, dt, gamma, v0, x0, injected, teacher, keep):
     """Run all shots.
 
@@ -166,7 +162,7 @@ def forward(theta, blocks, reversals, layers, n_rows, reference, dt, gamma, v0, 
     return out, last, kept_v, kept_x
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _force(v, teacher, t, start, gamma, free, forced):
     if gamma == 0:
         forced[:] = v
@@ -176,7 +172,7 @@ def _force(v, teacher, t, start, gamma, free, forced):
             forced[n, i] = gamma * teacher[t, n, start + i] + free * v[n, i]
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**COMPILE)
 def backward(
     theta,
     blocks,
@@ -279,7 +275,7 @@ def backward(
     return grad_theta, grad_v0, grad_x0
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _filters_back(theta, blocks, reference, v, x, grad_x, grad_v, grad_theta, u, mu, poles):
     """From the gradient of the states after a step to that before it, in place; adds to voltages, leaks and gains."""
     width, zero, one, half = u.size, theta.dtype.type(0), theta.dtype.type(1), theta.dtype.type(0.5)
@@ -327,7 +323,7 @@ def _filters_back(theta, blocks, reference, v, x, grad_x, grad_v, grad_theta, u,
             into[i] += mu[i]
 
 
-@numba.njit(**_COMPILE)
+@numba.njit(**INLINED)
 def _network_back(
     theta, block, reversal, layers, v, x, outputs, down, deltas, grad_in, grad_x, grad_v, grad_theta, scratch, states
 ):

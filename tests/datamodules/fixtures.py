@@ -4,7 +4,9 @@ Each ``make_<datamodule>(folder)`` writes the files and returns the arguments th
 """
 
 import json
+import locale
 from collections.abc import Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,14 @@ CHBMIT_CHANNELS = (
     *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
     *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ", "P7-T7", "T7-FT9", "FT9-FT10", "FT10-T8", "T8-P8"),
 )
+
+
+@contextmanager
+def kept_locale():
+    """GDCM's writer leaves the process in the locale C, in which only ASCII text can be read; its reader does not."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def noise(channels: int, samples: int, seed: int = 0, scale_uv: float = 40.0) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from datamodules.fixtures import make_mri, mri_exam
+from datamodules.fixtures import kept_locale, make_mri, mri_exam
 from neurotwin.contracts import Exam, Volume
 from neurotwin.datamodules.formats.mri_layouts import find_exams, modality_of
 from neurotwin.datamodules.formats.nnunet_writer import write_nnunet
@@ -67,7 +67,8 @@ def write_dicom(folder, data, affine, uid="1.2.826.0.1.3680043.2.1125.1"):
         for tag, value in tags.items():
             part.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{k:03d}.dcm"))
-        writer.Execute(part)
+        with kept_locale():
+            writer.Execute(part)
 
 
 def test_dicom_series_keeps_its_place_in_space(tmp_path):

@@ -211,7 +211,8 @@ def _dicom(folder):
     image = sitk.GetImageFromArray(_volume().data[:1])
     for key, value in (("0020|000d", "1.2.3"), ("0020|000e", "1.2.3.4"), ("0020|0032", r"0\0\0"), ("0008|0060", "MR")):
         image.SetMetaData(key, value)
-    sitk.WriteImage(image, str(folder / "a.dcm"))
+    with fixtures.kept_locale():
+        sitk.WriteImage(image, str(folder / "a.dcm"))
 
 
 def _index(folder):
