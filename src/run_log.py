@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ class Meter:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Copy what neurotwin and Lightning log, and warnings, into a file."""
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("neurotwin", "lightning", "py.warnings")]
     logging.captureWarnings(True)
@@ -60,6 +61,15 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", module="lightning.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         yield
+
+
+class _LogFile(logging.FileHandler):
+    """A log that lets a run go on when its disk is full: what the run itself cannot write ends it, with one message."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing for a line that the disk does not take; a traceback for mistakes of ours, as logging has it."""
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
 
 class _Redacted(logging.Formatter):
