@@ -152,7 +152,8 @@ def storage_lost(error: BaseException) -> bool:
     """Whether an error says that the sweep's database went away, or stayed locked, while it was worked with."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    return isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError)
+    emptied = isinstance(error, KeyError) and "Record does not exist" in str(error)  # SQLite makes a lost file anew
+    return emptied or isinstance(error, SQLAlchemyError | optuna.exceptions.StorageInternalError)
 
 
 class _KernelLock(JournalFileOpenLock):
