@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ log = logging.getLogger("neurotwin")
 _ROW_KEYS = {"name", "config", "overrides", "grid", "folds", "seeds", "metric", "published", "source", "tolerance"}
 DATA = ("real", "simulated", "other")
 _SMOKE = ("debug=fast", "trainer.max_epochs=1")  # the latter again, because a row's own override would win over debug
-_ROW_KEYS |= {"better", "data", "note", "smoke"}
+_ROW_KEYS |= {"better", "data", "note", "smoke", "needs"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Row:
         data: ``real``, ``simulated``, or ``other`` for real data that are not those of the paper.
         note: What a reader must know about the comparison.
         smoke: Further overrides of a smoke run, such as shorter recordings; rows that they make alike run once.
+        needs: An optional package, also the name of neurotwin's extra; without it the row is left out.
         tried: Whether a smoke run of all rows takes it: of a grid, rows that have every value of every axis.
     """
 
@@ -68,6 +70,7 @@ class Row:
     data: str = "real"
     note: str = ""
     smoke: tuple[str, ...] = ()
+    needs: str = ""
     tried: bool = True
 
 
@@ -125,7 +128,7 @@ def run_paper(
     written = load_config(folder / "paper.yaml")
     entries = written.get("comparisons", [])
     check_comparisons(entries, [row.name for row in every], str(folder / "paper.yaml"))
-    chosen = select(every, rows)
+    chosen = _installed(select(every, rows))
     if smoke and not rows:
         chosen = [row for row in chosen if row.tried]
     extra = ["figures=false", *([f"runs_dir={runs_dir}"] if runs_dir else [])]
@@ -229,6 +232,7 @@ def read_rows(path: Path) -> list[Row]:
                     data=_data(path, name, entry.get("data", "real")),
                     note=entry.get("note", ""),
                     smoke=tuple(entry.get("smoke", [])),
+                    needs=entry.get("needs", ""),
                     tried=labels in diagonal,
                 )
             )
@@ -258,6 +262,17 @@ def select(rows: Sequence[Row], patterns: Sequence[str]) -> list[Row]:
     if not chosen:
         raise ConfigError(f"no row matches {', '.join(patterns)}; {did_you_mean(patterns[0], [r.name for r in rows])}")
     return chosen
+
+
+def _installed(rows: Sequence[Row]) -> list[Row]:
+    """The rows whose optional package is there; the others are named."""
+    found = [row for row in rows if not row.needs or find_spec(row.needs)]
+    reasons = [f"{row.name} needs: pip install 'neurotwin[{row.needs}]'" for row in rows if row not in found]
+    if not found:
+        raise ConfigError("; ".join(reasons))
+    for reason in reasons:
+        log.warning("left out: %s", reason)
+    return found
 
 
 def _jobs(row: Row, seed: int, folds: int | None, extra: Sequence[str], read: dict[Any, Any]) -> list[Composed]:

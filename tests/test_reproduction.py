@@ -156,6 +156,15 @@ def test_faults_of_a_paper_file(paper, change, message):
         read_rows(paper / "paper.yaml")
 
 
+def test_a_row_without_its_optional_package_is_left_out_and_named(paper, run_root, capsys):
+    one = "  - {name: other, config: example/tones, metric: test/mae, needs: no_such_package}\ntables:"
+    (paper / "paper.yaml").write_text(PAPER.replace("tables:", one))
+    assert main(["reproduce", "tones", "--smoke"]) == 0
+    assert "left out: other needs: pip install 'neurotwin[no_such_package]'" in capsys.readouterr().err
+    assert len(runs(run_root)) == 2
+    assert main(["reproduce", "tones", "--row", "other"]) == 2
+
+
 def test_unknown_paper_row_and_seeds(paper, capsys):
     assert main(["reproduce", "tonnes"]) == 2
     assert "unknown paper 'tonnes': did you mean 'tones'?" in capsys.readouterr().err
