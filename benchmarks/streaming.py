@@ -22,6 +22,7 @@ import torch
 from hydra.errors import InstantiationException
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec, FittedModel
+from neurotwin.datamodules.formats.montage import DOUBLE_BANANA
 from neurotwin.datamodules.windows import Normaliser
 from neurotwin.errors import ConfigError
 from neurotwin.provenance import cpu_name, git_state
@@ -36,12 +37,9 @@ MODELS = (
 RESULT = ROOT / "benchmarks" / "results" / "streaming.json"
 README = ROOT / "experiments" / "mallick2024" / "README.md"
 MARKERS = ("<!-- cost: written by `python benchmarks/streaming.py --update` -->", "<!-- end of cost -->")
-#: The electrodes do not matter for the time, but some models want to tell left from right.
-BANANA = (
-    *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
-    *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
+SPEC = DataSpec(  # some models want to tell left from right
+    n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=DOUBLE_BANANA.channel_names
 )
-SPEC = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
 #: Further shapes that a window is timed in.
 WINDOWS = {
     "bonn_window_ms": DataSpec(n_channels=1, n_outputs=5, n_times=512, sampling_rate_hz=173.61),

@@ -12,20 +12,20 @@ from pathlib import Path
 import torch
 from neurotwin.config import compose_part, get_target, instantiate
 from neurotwin.contracts import DataSpec, DynamicsModel, FittedModel
+from neurotwin.datamodules.formats.montage import DOUBLE_BANANA
 from neurotwin.registry import list_configs
 
 BONN = DataSpec(n_channels=1, n_outputs=5, n_times=512, sampling_rate_hz=173.61)
 BONN_LONG = DataSpec(n_channels=1, n_outputs=5, n_times=4097, sampling_rate_hz=173.61)
-BANANA = (  # tells left from right, which some models use
-    *("FP1-F7", "F7-T7", "T7-P7", "P7-O1", "FP1-F3", "F3-C3", "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2"),
-    *("FP2-F8", "F8-T8", "T8-P8", "P8-O2", "FZ-CZ", "CZ-PZ"),
-)
 ATLAS = DataSpec(n_nodes=20)
 ACTIVATED = DataSpec(n_nodes=20, n_outputs=20)
 LISTENED = DataSpec(n_channels=2, n_nodes=6, n_times=40)
 CIRCUIT = DataSpec(n_nodes=2, n_times=20, sampling_rate_hz=10_000.0)
 CLAMP = DataSpec(n_nodes=1, n_times=500, sampling_rate_hz=50_000.0, conditions=("control",))
-SCALP = DataSpec(n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=BANANA)
+#: Some models want to tell left from right.
+SCALP = DataSpec(
+    n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=DOUBLE_BANANA.channel_names
+)
 
 BRAIN = DataSpec(n_channels=2, n_outputs=2, spacing_mm=(0.8, 0.8, 1.5), patch_size=(32, 32, 16))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -152,10 +151,6 @@ class ActivationDataModule(BaseDataModule):
         parts = self.split()
         mean = activation[parts["train"]].mean(0)
         self.datasets = {part: ActivationDataset(connectivity, activation, mean, rows) for part, rows in parts.items()}
-
-    def val_dataloader(self) -> Any:
-        """Lightning hook; no loader when there is no validation part."""
-        return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """Hash of the matrices, the activations and the split."""

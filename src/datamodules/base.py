@@ -78,9 +78,9 @@ class BaseDataModule(LightningDataModule):
         """Lightning hook."""
         return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Lightning hook."""
-        return self._loader("val")
+    def val_dataloader(self) -> Any:
+        """Lightning hook; no loader when there is no validation part."""
+        return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Lightning hook."""

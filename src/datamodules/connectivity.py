@@ -247,10 +247,6 @@ class ConnectivityDataModule(BaseDataModule):
         """Lightning hook."""
         self.mean_baseline = state_dict.get("mean_baseline")
 
-    def val_dataloader(self) -> Any:
-        """Lightning hook; no loader when there is no validation part."""
-        return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
-
     def graphs(
         self, part: str, density: float = 1.0, threshold: float | None = None, neighbours: int | None = None
     ) -> Iterator[Batch]:

@@ -208,10 +208,6 @@ class EEGDataModule(BaseDataModule):
         normaliser = self.normaliser()
         self.datasets = {part: WindowDataset(self.store, rows, normaliser) for part, rows in self.split().items()}
 
-    def val_dataloader(self) -> Any:
-        """Lightning hook; no loader when there is no validation part."""
-        return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
-
     def normaliser(self, fold: int | None = None) -> Normaliser:
         """The scaling of one fold's windows; statistics of ``train`` come from that fold's training windows only."""
         if self.normalise == "window":

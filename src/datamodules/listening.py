@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -104,19 +103,17 @@ class ListeningDataModule(BaseDataModule):
         """Lightning hook: read and split."""
         if self.datasets:
             return
-        stimulus, response = (torch.from_numpy(array).float() for array in self._arrays())
+        stimulus, response = (torch.from_numpy(array).float() for array in self.responses)
         self.datasets = {part: ResponseDataset(stimulus, response, rows) for part, rows in self.split().items()}
-
-    def val_dataloader(self) -> Any:
-        """Lightning hook; no loader when there is no validation part."""
-        return self._loader("val") if len(self.datasets["val"]) else []  # type: ignore[arg-type]
 
     def fingerprint(self) -> str:
         """Hash of the series and the split."""
         rows = (self.split()[name] for name in ("train", "val", "test"))
-        return digest(*self._arrays(), list(self.people), *rows)
+        return digest(*self.responses, list(self.people), *rows)
 
-    def _arrays(self) -> tuple[Array, Array]:
+    @cached_property
+    def responses(self) -> tuple[Array, Array]:
+        """Stimuli ``(person, volume, feature)`` and responses ``(person, volume, roi)``."""
         stimuli, responses = zip(*self.people.values(), strict=True)
         return np.stack(stimuli), np.stack(responses)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,18 @@ class Activation(BaseTask):
 
     Args:
         model: Maps connectivity ``(batch, roi, roi)`` to activation ``(batch, roi)``.
-        optimizer: See :class:`BaseTask`.
-        scheduler: See :class:`BaseTask`.
-        objective: See :class:`BaseTask`.
         own_activity: Give the model messages instead, connectivity times the activation of the region that sends, so
             that it sees the person's activation in all regions but the one predicted (Cole et al. 2016).
+        **arguments: See :class:`BaseTask`.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-        scheduler: Callable[..., Any] | None = None,
-        objective: str | None = "val/loss",
         own_activity: bool = False,
+        **arguments: Any,
     ):
-        super().__init__(model, optimizer, scheduler, objective)
+        super().__init__(model, **arguments)
         self.own_activity = own_activity
 
     def setup(self, stage: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +30,17 @@ class Connectivity(BaseTask):
 
     Args:
         model: Maps baseline connectivity ``(batch, roi, roi)`` to its change ``(batch, roi, roi)``.
-        optimizer: See :class:`BaseTask`.
-        scheduler: See :class:`BaseTask`.
-        objective: See :class:`BaseTask`.
         explain: Find which pairs of the baseline drive every tested prediction; costs about nine tests.
+        **arguments: See :class:`BaseTask`.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-        scheduler: Callable[..., Any] | None = None,
-        objective: str | None = "val/loss",
         explain: bool = False,
+        **arguments: Any,
     ):
-        super().__init__(model, optimizer, scheduler, objective)
+        super().__init__(model, **arguments)
         self.explain = explain
 
     def setup(self, stage: str) -> None:

@@ -32,7 +32,7 @@ class Encoding(BaseTask):
     def setup(self, stage: str) -> None:
         """Lightning hook: refuse other data."""
         datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None and not hasattr(datamodule, "radius_mm"):
+        if datamodule is not None and not hasattr(datamodule, "responses"):
             raise ConfigError(f"Encoding needs responses to a stimulus, which {type(datamodule).__name__} has not")
 
     def step(self, batch: ResponseBatch, stage: str) -> Tensor:

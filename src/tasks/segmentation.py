@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,14 +46,12 @@ class Segmentation(BaseTask):
     Args:
         model: Maps ``(batch, modality, x, y, z)`` to logits ``(batch, class, x, y, z)``; in training a tuple with lower
             resolutions. A :class:`~neurotwin.contracts.VolumeModel` segments whole volumes itself.
-        optimizer: See :class:`BaseTask`.
-        scheduler: See :class:`BaseTask`.
-        objective: See :class:`BaseTask`.
         augment: nnU-Net's augmentation of the training patches.
         mirror: Mirror patches in training, and average mirrored copies in test (eight times the cost).
         mirror_train_only: Mirror in training only.
         choose_cut: Choose threshold and components on validation; else 0.5 and all components.
         coverage: Of the interval of the volume, given that there is a tumour.
+        **arguments: See :class:`BaseTask`.
     """
 
     calibration: Tensor
@@ -64,16 +62,14 @@ class Segmentation(BaseTask):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Callable[..., torch.optim.Optimizer] | None = None,
-        scheduler: Callable[..., Any] | None = None,
-        objective: str | None = "val/loss",
         augment: bool = True,
         mirror: bool = True,
         mirror_train_only: bool = True,
         choose_cut: bool = True,
         coverage: float = 0.9,
+        **arguments: Any,
     ):
-        super().__init__(model, optimizer, scheduler, objective)
+        super().__init__(model, **arguments)
         if not 0 < coverage < 1:
             raise ConfigError(f"task.coverage={coverage}: must lie between 0 and 1")
         if not hasattr(model, "patch_size"):
