@@ -21,6 +21,7 @@ from pathlib import Path
 
 import neurotwin
 from neurotwin.datamodules.formats.montage import COMMON_AVERAGE
+from neurotwin.provenance import git_state
 from neurotwin.terminal import print_rows, run_row
 
 from datamodules import fixtures
@@ -98,7 +99,7 @@ def command_line():
     parser.add_argument("--busy", type=float, default=1.0, help="share of the time that is spent working")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    samples, begun = [], time.monotonic()
+    samples, begun, commit = [], time.monotonic(), (git_state() or {}).get("commit")
     for sample in soak(options.minutes, options.busy):
         samples.append({"minute": round((time.monotonic() - begun) / 60, 1), **sample})
         print(samples[-1], flush=True)
@@ -110,6 +111,7 @@ def command_line():
             "cpu_seconds": round(sum(os.times()[:4])),
             "growth": grown,
             "ok": ok,
+            "commit": commit,
         }
         kept = samples[:: max(1, len(samples) // 60)]
         options.output.parent.mkdir(exist_ok=True)
