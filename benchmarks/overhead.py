@@ -62,7 +62,7 @@ def shared(composed, pieces, batches, folder):
     """The engine's trainer with the callbacks that every run has."""
     state, watch = own.RunState(folder / "metrics.csv"), Stopwatch()
     used = [state, own.StopOnNonFinite(), own.Heartbeat(lambda: None), watch, own.LastCheckpoint(folder, state)]
-    trainer = engine._trainer(composed, folder, used, logger=False)
+    trainer = engine.make_trainer(composed, folder, used, logger=False)
     loader = torch.utils.data.DataLoader(batches, batch_size=None)
     trainer.fit(pieces.task, train_dataloaders=loader)
     return watch.seconds

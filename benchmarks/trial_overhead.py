@@ -26,7 +26,7 @@ RESULT = Path(__file__).parent / "results" / "trial_overhead.json"
 BARE = """
 from neurotwin import engine
 from neurotwin.config import compose
-engine._prepare(compose("example/tones", {settings!r}))
+engine.prepare(compose("example/tones", {settings!r}))
 """
 JOB = """
 from pathlib import Path

@@ -91,7 +91,7 @@ def resume(run: Run | str | Path, callbacks: Sequence[Callback] = ()) -> Run:
         return run
     if run.status == "running" and not ranks.follower():
         raise NeurotwinError(f"{run.path.name} is still running (process {run.record['process']['pid']})")
-    return launch(_recorded(run), run, callbacks)
+    return launch(recorded_config(run), run, callbacks)
 
 
 def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
@@ -104,8 +104,8 @@ def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
     run = run if isinstance(run, Run) else load_run(run)
     if split not in ("train", "val", "test"):
         raise ConfigError(f"split={split!r}: choose from train, val, test")
-    composed = _recorded(run)
-    pieces = _prepare(composed)
+    composed = recorded_config(run)
+    pieces = prepare(composed)
     _load_weights(pieces, run.checkpoint())
     pieces.datamodule.setup("test")
     loader = getattr(pieces.datamodule, f"{split}_dataloader")()
@@ -115,7 +115,7 @@ def evaluate(run: Run | str | Path, split: str = "test") -> dict[str, float]:
         log.warning("%s is %s: this is its last completed epoch", run.path.name, run.status)
     pieces.datamodule.test_dataloader = lambda: loader  # tasks look at the datamodule too
     with quiet():
-        trainer = _trainer(composed, run.path, [], logger=False)
+        trainer = make_trainer(composed, run.path, [], logger=False)
         metrics = _test(trainer, pieces)
     write_json(run.path / f"evaluation_{split}.json", metrics)
     return metrics
@@ -128,7 +128,7 @@ def load_task(run: Run) -> Any:
     """
     known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.record["spec"].items()}
     spec = DataSpec(**known)
-    composed = _recorded(run)
+    composed = recorded_config(run)
     check_targets(composed)
     with quiet():
         pieces = build(composed, spec=spec)
@@ -158,7 +158,7 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
     """
     ranks.join(composed.config["trainer"])
     meter = Meter((run.record.get("cost") or {}) if run else {})
-    pieces = _prepare(composed)
+    pieces = prepare(composed)
     leader = not ranks.follower()
     folder = ranks.told(lambda: os.environ.get(ranks.RUN_DIR) or str(_opened(composed, pieces, run).path))
     run = run if run is not None and str(run.path) == folder else load_run(folder)
@@ -244,10 +244,10 @@ def _fit_and_test(
     if sys.stdout.isatty():
         used.append(own.ProgressBar(metric))
     loggers = [instantiate(node, folder=folder) for node in config["logger"].values()] if leader else []
-    trainer = _trainer(composed, folder, used, logger=loggers or False)
+    trainer = make_trainer(composed, folder, used, logger=loggers or False)
     last = checkpoints / "last.ckpt"
     if last.exists():
-        _read_checkpoint(last)  # a damaged one is better named here than in the middle of Lightning
+        read_checkpoint(last)  # a damaged one is better named here than in the middle of Lightning
     trainer.fit(pieces.task, datamodule=pieces.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     if not last.exists():  # a model fitted in closed form takes no optimiser step, for which Lightning saves nothing
         trainer.save_checkpoint(last, weights_only=False)
@@ -274,7 +274,15 @@ def _test(trainer: Trainer, pieces: Pieces) -> dict[str, float]:
     return {**averages, **{f"test/{name}": float(value) for name, value in scores.items()}}
 
 
-def _trainer(composed: Composed, folder: Path, used: list[Any], logger: Any) -> Trainer:
+def make_trainer(composed: Composed, folder: Path, used: list[Any], logger: Any) -> Trainer:
+    """Lightning's trainer with a configuration's settings.
+
+    Args:
+        composed: The configuration.
+        folder: The run folder.
+        used: Callbacks; without any nothing is kept.
+        logger: Loggers, or False.
+    """
     settings = dict(composed.config["trainer"])
     settings.setdefault("enable_progress_bar", sys.stdout.isatty() and bool(used))
     settings.setdefault("enable_model_summary", False)
@@ -288,12 +296,13 @@ def _trainer(composed: Composed, folder: Path, used: list[Any], logger: Any) -> 
     )
 
 
-def _recorded(run: Run) -> Composed:
+def recorded_config(run: Run) -> Composed:
+    """The configuration that a run was started with."""
     return recorded(run.experiment, run.path / "config.yaml", run.record.get("overrides", ()))
 
 
 def _load_weights(pieces: Pieces, path: Path) -> None:
-    state = _read_checkpoint(path)
+    state = read_checkpoint(path)
     try:
         pieces.task.load_state_dict(state["state_dict"])
     except Exception as error:
@@ -302,7 +311,7 @@ def _load_weights(pieces: Pieces, path: Path) -> None:
         pieces.datamodule.load_state_dict(data_state)
 
 
-def _prepare(composed: Composed) -> Pieces:
+def prepare(composed: Composed) -> Pieces:
     """Threads, seeds and the pieces, the same for training and for evaluation."""
     check_targets(composed)
     config = composed.config
@@ -314,7 +323,12 @@ def _prepare(composed: Composed) -> Pieces:
     return pieces
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of ours, tensors and plain values only.
+
+    Raises:
+        NeurotwinError: If it is damaged, or holds anything else.
+    """
     try:
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:

@@ -32,8 +32,8 @@ class NumericalHealth(Callback):
     A warning, once a run and kept in ``run.json``, is given where a fit of gradient steps looks fine and is not: the
     epoch's training loss is above the best epoch's by twice what the fit had gained, by three standard deviations of
     that epoch's batches and by the best loss itself; or the model gives the same output for every item of a validation
-    pass; or no gradient reaches the parameters in a whole epoch. A loss whose definition changes in training (a
-    curriculum) may give the first without fault.
+    pass; or no gradient reaches the parameters in a whole epoch. The first is not looked for where a task says that its
+    loss changes its meaning in training (``comparable_losses``: a curriculum).
 
     Args:
         nonfinite: ``stop`` the run with an error, or ``skip``: no step is taken with that gradient. A skipped batch
@@ -186,7 +186,8 @@ class NumericalHealth(Callback):
         mean, deviation = float(values.mean()), float(values.std(correction=0))
         self._first = mean if self._first is None else self._first
         best, spread = self._best
-        if math.isfinite(best) and mean - best > max(2 * (self._first - best), 3 * spread, abs(best)):
+        comparable = getattr(pl_module, "comparable_losses", True)
+        if comparable and math.isfinite(best) and mean - best > max(2 * (self._first - best), 3 * spread, abs(best)):
             text = f"the training loss is {mean:.4g}; its best epoch had {best:.4g}: the fit diverges"
             self._warn("diverges", f"epoch {trainer.current_epoch}: {text}")
         if mean < best:

@@ -76,9 +76,9 @@ def replay(run: Run | str | Path) -> Replay:
     path = run.path / FILE
     if not path.exists():
         raise NeurotwinError(f"{run.path.name} has no step to replay: no loss or gradient was NaN or infinite")
-    saved = engine._read_checkpoint(path)
-    composed = engine._recorded(run)
-    pieces = engine._prepare(composed)
+    saved = engine.read_checkpoint(path)
+    composed = engine.recorded_config(run)
+    pieces = engine.prepare(composed)
     alone = {"limit_val_batches": 0, "num_sanity_val_steps": 0, "devices": 1, "strategy": "auto", "num_nodes": 1}
     composed = replace(composed, config={**composed.config, "trainer": {**composed.config["trainer"], **alone}})
     like = next(iter(pieces.datamodule.train_dataloader()))
@@ -87,7 +87,7 @@ def replay(run: Run | str | Path) -> Replay:
     pieces.datamodule.train_dataloader = lambda: DataLoader(items, batch_size=None)
     player = _Player(saved, Replay(f"{saved['what']} in {saved['where']}"))
     with tempfile.TemporaryDirectory() as folder, quiet():
-        trainer = engine._trainer(composed, Path(folder), [player], logger=False)
+        trainer = engine.make_trainer(composed, Path(folder), [player], logger=False)
         try:
             trainer.fit(pieces.task, datamodule=pieces.datamodule)
         except _Done:

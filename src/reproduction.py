@@ -124,10 +124,10 @@ def run_paper(
         ConfigError: Before anything runs, if a row cannot be composed.
     """
     folder = paper_dir(paper)
-    every = read_rows(folder / "paper.yaml")
-    written = load_config(folder / "paper.yaml")
-    entries = written.get("comparisons", [])
-    check_comparisons(entries, [row.name for row in every], str(folder / "paper.yaml"))
+    path = folder / "paper.yaml"
+    written = load_config(path)
+    every, entries = rows_of(written, path), written.get("comparisons", [])
+    check_comparisons(entries, [row.name for row in every], str(path))
     chosen = _installed(select(every, rows))
     if smoke and not rows:
         chosen = [row for row in chosen if row.tried]
@@ -191,13 +191,22 @@ def run_papers(**how: Any) -> Reproduction:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a ``paper.yaml``, grids expanded.
+    """The rows of a ``paper.yaml``; see :func:`rows_of`."""
+    return rows_of(load_config(path), path)
+
+
+def rows_of(written: Mapping[str, Any], path: Path) -> list[Row]:
+    """The rows of a paper, grids expanded.
+
+    Args:
+        written: What its ``paper.yaml`` says.
+        path: That file, for errors.
 
     Raises:
         ConfigError: With the file, the row and the key.
     """
     rows: list[Row] = []
-    for entry in load_config(path).get("rows", []):
+    for entry in written.get("rows", []):
         name = entry.get("name", "?")
         for key in entry:
             if key not in _ROW_KEYS:

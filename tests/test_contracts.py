@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import EXTRAS, SPECS, TABLE, build, installed, run, sample, table
-from neurotwin.config import compose, compose_part, instantiate
+from neurotwin.config import compose, compose_part, get_target, instantiate
 from neurotwin.contracts import (
     ActivationBatch,
     CircuitBatch,
@@ -201,6 +201,12 @@ def test_datamodule_spec_matches_a_batch(case):
         batch = next(iter(loader))
         assert len({len(field) for field in batch}) == 1
         BATCHES[type(batch)](batch, spec)
+
+
+def test_one_task_takes_the_data_and_the_others_refuse_them(case):
+    _, _, datamodule = case
+    tasks = [get_target(compose_part("task", name).config["task"]["_target_"]) for name in TASKS]
+    assert sum(hasattr(datamodule, task.needs[0]) for task in tasks) == 1
 
 
 def test_datamodule_splits_are_disjoint_complete_and_repeatable(case):

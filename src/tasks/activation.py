@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..contracts import ActivationBatch, DataSpec, Predictions
-from ..errors import ConfigError
 from ..metrics.activation_scores import row_correlation, score_activation
 from .base import BaseTask
 from .connectivity_figures import STYLE
@@ -29,6 +28,8 @@ class Activation(BaseTask):
         **arguments: See :class:`BaseTask`.
     """
 
+    needs = ("activations", "activation of regions")
+
     def __init__(
         self,
         model: nn.Module,
@@ -37,12 +38,6 @@ class Activation(BaseTask):
     ):
         super().__init__(model, **arguments)
         self.own_activity = own_activity
-
-    def setup(self, stage: str) -> None:
-        """Lightning hook: refuse other data."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None and not hasattr(datamodule, "activations"):
-            raise ConfigError(f"Activation needs activation of regions, which {type(datamodule).__name__} has not")
 
     def inputs(self, batch: ActivationBatch) -> Tensor:
         """What the model sees, ``(batch, roi, roi)``."""

@@ -48,6 +48,8 @@ class Assimilation(BaseTask):
         **arguments: See :class:`BaseTask`.
     """
 
+    needs = ("conditions", "recordings under current clamp")
+    comparable_losses = False  # each pass minimises another cost
     logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "val/rms_mv", "test/loss"})
     best: Tensor
     costs: Tensor

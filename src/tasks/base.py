@@ -32,6 +32,10 @@ class BaseTask(LightningModule):
 
     #: Names that :meth:`step` logs, checked against ``objective.metric`` before the first epoch.
     logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "test/loss"})
+    #: Attribute that the datamodule must have, and what it stands for in words: other data are refused.
+    needs: ClassVar[tuple[str, str] | None] = None
+    #: Whether the training loss means the same in every epoch. In a curriculum it does not, and may rise without fault.
+    comparable_losses: bool = True
 
     def __init__(
         self,
@@ -49,6 +53,12 @@ class BaseTask(LightningModule):
         self._collected: list[tuple[Tensor, Tensor]] = []
         self.automatic_optimization = not isinstance(model, FittedModel)
         self.predictions: dict[str, np.ndarray] = {}
+
+    def setup(self, stage: str) -> None:
+        """Lightning hook: refuse data of another kind."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if self.needs is not None and datamodule is not None and not hasattr(datamodule, self.needs[0]):
+            raise ConfigError(f"{type(self).__name__} needs {self.needs[1]}, which {type(datamodule).__name__} has not")
 
     def step(self, batch: Any, stage: str) -> Tensor:
         """Loss of one batch; logs with ``batch_size=``. ``stage`` is ``train``, ``val`` or ``test``."""

@@ -54,6 +54,7 @@ class Circuit(BaseTask):
         **arguments: See :class:`BaseTask`.
     """
 
+    needs = ("stretches", "voltages of a circuit")
     logged_metrics: ClassVar[frozenset[str]] = frozenset(
         {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "angular_separation", "cosine")}
         | {"train/loss", "train/forcing"}
@@ -77,6 +78,7 @@ class Circuit(BaseTask):
         self.strategy = strategy or TeacherForcing()
         self.teacher_epochs, self.weight_penalty, self.max_inputs = teacher_epochs, weight_penalty, max_inputs
         self.silence_weight, self.counterfactual_s = silence_weight, counterfactual_s
+        self.comparable_losses = not teacher_epochs and not self.strategy.changes_loss
         if silence_weight and self._synaptic(*self._zeros()).isnan().any():
             raise ConfigError(
                 f"task.silence_weight={silence_weight:g}: {type(model).__name__} has no synapses to silence"

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..contracts import ConnectivityBatch, DataSpec, Predictions, StartedModel
-from ..errors import ConfigError
 from ..metrics.connectivity_scores import score_connectivity
 from .base import BaseTask
 from .connectivity_brain import brain_figure
@@ -34,6 +33,8 @@ class Connectivity(BaseTask):
         **arguments: See :class:`BaseTask`.
     """
 
+    needs = ("correlations", "matrices of two states")
+
     def __init__(
         self,
         model: nn.Module,
@@ -42,12 +43,6 @@ class Connectivity(BaseTask):
     ):
         super().__init__(model, **arguments)
         self.explain = explain
-
-    def setup(self, stage: str) -> None:
-        """Lightning hook: refuse other data."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None and not hasattr(datamodule, "correlations"):
-            raise ConfigError(f"Connectivity needs matrices of two states, which {type(datamodule).__name__} has not")
 
     def on_fit_start(self) -> None:
         """Lightning hook: the closed-form part of a model that has one, from the training people."""

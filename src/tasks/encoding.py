@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..contracts import DataSpec, Predictions, ResponseBatch
-from ..errors import ConfigError
 from ..metrics.response_scores import score_responses, time_correlation
 from .base import BaseTask
 from .connectivity_figures import STYLE
@@ -29,11 +28,7 @@ class Encoding(BaseTask):
         objective: See :class:`BaseTask`.
     """
 
-    def setup(self, stage: str) -> None:
-        """Lightning hook: refuse other data."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None and not hasattr(datamodule, "responses"):
-            raise ConfigError(f"Encoding needs responses to a stimulus, which {type(datamodule).__name__} has not")
+    needs = ("responses", "responses to a stimulus")
 
     def step(self, batch: ResponseBatch, stage: str) -> Tensor:
         """Mean squared error of a batch."""

@@ -97,6 +97,7 @@ class TeacherForcing:
 
     forcing = 1.0
     trains_states = lagrangian = False
+    changes_loss = False
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Nothing changes from epoch to epoch."""
@@ -140,6 +141,7 @@ class MultipleShooting:
         if lagrangian and not train_states:
             raise ConfigError("task.strategy.lagrangian: recorded states cannot be made continuous; set train_states")
         self.trains_states, self.lagrangian = train_states, lagrangian
+        self.changes_loss = lagrangian  # whether the loss means another thing from epoch to epoch
         self.voltage_weight, self.hidden_weight = voltage_weight, hidden_weight
         self._raised: tuple[Tensor, Tensor] | None = None
 
@@ -226,6 +228,7 @@ class GeneralisedTeacherForcing(MultipleShooting):
             raise ConfigError("task.strategy.geometric: equal factors need forcing and final_forcing above 0")
         self.hold, self.geometric = tuple(hold), geometric
         self.adaptive, self.adapt_every, self.samples = adaptive, adapt_every, samples
+        self.changes_loss |= adaptive or final_forcing is not None
         self._batches = 0
 
     def start_epoch(self, epoch: int, epochs: int) -> None:

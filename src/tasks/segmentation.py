@@ -57,6 +57,7 @@ class Segmentation(BaseTask):
     calibration: Tensor
     grading: Tensor
     augmentation: Augmentation | None
+    needs = ("reference_grid", "MRI volumes")
     logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "val/dice", "test/loss"})
 
     def __init__(
@@ -97,12 +98,6 @@ class Segmentation(BaseTask):
         """Whether validation had enough exams for the interval to keep its coverage (nine for 0.9)."""
         offset, count = self.calibration[3:].tolist()
         return math.isfinite(offset) and math.ceil((count + 1) * self.coverage) <= count
-
-    def setup(self, stage: str) -> None:
-        """Lightning hook: refuse other data."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is not None and not hasattr(datamodule, "reference_grid"):
-            raise ConfigError(f"Segmentation needs MRI volumes, which {type(datamodule).__name__} has not")
 
     def step(self, batch: MRIBatch, stage: str) -> Tensor:
         """Loss of a batch of patches, or of a whole exam, whose probabilities are kept for its scores."""

@@ -62,6 +62,7 @@ class SeizureDetection(BaseTask):
         min_duration_s: Shorter events are dropped, s.
     """
 
+    needs = ("store", "windows of EEG")
     logged_metrics: ClassVar[frozenset[str]] = frozenset(
         {"train/loss", "val/loss", "test/loss", *(f"val/{name}" for name in VALIDATION_SCORES)}
     )
@@ -118,11 +119,10 @@ class SeizureDetection(BaseTask):
 
     def setup(self, stage: str) -> None:
         """Lightning hook: learn from the datamodule what the loss and the scores need to know."""
+        super().setup(stage)
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None:
             return
-        if not hasattr(datamodule, "windows"):
-            raise ConfigError(f"SeizureDetection needs windows of EEG, which {type(datamodule).__name__} has not")
         spec, table = datamodule.spec, datamodule.windows
         self.window_s.fill_(spec.n_times / spec.sampling_rate_hz)
         if self.continuous is None:

@@ -67,6 +67,22 @@ def test_teacher_forcing_is_regression_of_the_derivative():
     torch.testing.assert_close(TeacherForcing().loss(model, batch, given), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "teacher_epochs", "comparable"),
+    [
+        (TeacherForcing(), 0, True),
+        (MultipleShooting(), 0, True),
+        (MultipleShooting(), 2, False),
+        (MultipleShooting(lagrangian=True), 0, False),
+        (GeneralisedTeacherForcing(final_forcing=0.01), 0, False),
+        (GeneralisedTeacherForcing(adaptive=True), 0, False),
+    ],
+)
+def test_a_curriculum_says_that_its_losses_cannot_be_compared(strategy, teacher_epochs, comparable):
+    task = Circuit(small_model(), strategy, teacher_epochs=teacher_epochs)
+    assert task.comparable_losses is comparable
+
+
 @pytest.mark.parametrize("forcing", [0.0, 0.2])
 def test_multiple_shooting_adds_the_jumps_between_shots(forcing):
     model = small_model()
