@@ -24,7 +24,8 @@ test: $(DEV)  ## the tests of every change
 test-long: $(DEV)  ## everything, the slow tests too
 	$(BIN)/python -m pytest -n 2 -m "not cluster"
 
-# uv takes the lower bounds of pyproject.toml. `make test-lowest UV_ARGS="--find-links FOLDER"`, if torch is to come from there.
+# uv takes the lower bounds of pyproject.toml. A CPU build of torch from a folder, of the only version that lies there:
+# make test-lowest UV_ARGS="--find-links FOLDER --constraint FILE", with a line torch==2.13.0+cpu in FILE.
 test-lowest:  ## imports, gates, the demos and the readers with the oldest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install -q uv

@@ -7,11 +7,13 @@ events with columns of their own.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import __version__
 from .errors import ConfigError, DataError
@@ -47,18 +49,23 @@ For research only. Not a medical device; nothing here must decide about the care
 """
 
 
-def file_derivative(files: Sequence[Path], source: Path, target: Path, run: Run) -> list[Path]:
+def file_derivative(
+    files: Sequence[Path], source: Path, target: Path, run: Run, origin: Mapping[str, Sequence[Path]] | None = None
+) -> list[Path]:
     """Move predicted files into a BIDS derivative; its description is written once, later predictions join it.
 
     Subject, session, task, acquisition, contrast and run are taken from names such as ``sub-01_ses-2_T1w.nii.gz``, of
     the file or of the folders above it. A file without a subject becomes one, called like the file. What BIDS has no
     name for (tables of probabilities, pictures, reports) lies beside it and is listed in ``.bidsignore``.
 
+    ``Sources`` of each side file are BIDS URIs; ``DatasetLinks`` says where, relative to ``target``, their data set is.
+
     Args:
         files: What a task has predicted, in one folder.
         source: What it was predicted from.
         target: Folder of the derivative; made if it is not there.
         run: Whose prediction it is.
+        origin: The files that each prediction was made from, by the begin of its name; ``source`` where it says none.
 
     Returns:
         The files where they are now, and the side files.
@@ -90,7 +97,8 @@ def file_derivative(files: Sequence[Path], source: Path, target: Path, run: Run)
         written.append(place)
         if rest in _KINDS:
             side = place.with_name(f"{place.name.partition('.')[0]}.json")
-            content = _MASK if datatype == "anat" else _EVENTS
+            content = {**(_MASK if datatype == "anat" else _EVENTS), "Sources": []}
+            content["Sources"] = [_uri(path, target) for path in (origin or {}).get(stem, [source])]
             write_text(side, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
             written.append(side)
     return written
@@ -122,6 +130,21 @@ def _describe(target: Path, run: Run) -> list[Path]:
     write_text(readme, _README)
     write_text(ignored, "\n".join(("*_probability.csv", "*_figure.png", "*_report.json", "*_report.html", "")))
     return [described, readme, ignored]
+
+
+def _uri(path: Path, target: Path) -> str:
+    """BIDS URI of a source file; its data set is entered under ``DatasetLinks`` of the derivative where it is new."""
+    path, described = path.absolute(), target / "dataset_description.json"
+    subject = next((p for p in path.parents if re.fullmatch("sub-[A-Za-z0-9]+", p.name)), None)
+    root = path.parent if subject is None else subject.parent
+    content = json.loads(described.read_text(encoding="utf-8"))
+    links: dict[str, str] = content.setdefault("DatasetLinks", {})
+    place = quote(Path(os.path.relpath(root, target)).as_posix())
+    name = next((name for name, known in links.items() if known == place), f"source{len(links) + 1}")
+    if name not in links:
+        links[name] = place
+        write_text(described, json.dumps(content, indent=2) + "\n")
+    return f"bids:{name}:{quote(path.relative_to(root).as_posix())}"
 
 
 def _entities(stem: str, source: Path) -> dict[str, str]:

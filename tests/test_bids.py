@@ -67,6 +67,20 @@ def test_entities_come_from_the_folders_above_and_a_plain_name_becomes_a_subject
     assert tmp_path / "out/sub-mynight2/eeg" / name in written, "a second prediction joins the data set"
 
 
+def test_side_files_name_their_sources(run, tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "raw/derivatives/neurotwin"
+    image = raw / "sub-01/ses-1/anat/sub-01_ses-1_ce-gadolinium_T1w.nii.gz"
+    origin = {"sub-01_ses-1": [image]}
+    file_derivative(mask(folder(tmp_path), "sub-01_ses-1"), raw / "sub-01", out, run, origin)
+    side = next(out.rglob("*_mask.json"))
+    assert json.loads(side.read_text())["Sources"] == [f"bids:source1:{image.relative_to(raw)}"]
+    file_derivative(events(folder(tmp_path, "more"), "my night"), tmp_path / "my night.edf", out, run)
+    side = next(out.rglob("*_events.json"))
+    assert json.loads(side.read_text())["Sources"] == ["bids:source2:my%20night.edf"]
+    links = json.loads((out / "dataset_description.json").read_text())["DatasetLinks"]
+    assert links == {"source1": "../..", "source2": "../../.."}
+
+
 def test_the_validator_finds_no_error(run, tmp_path):
     validator = Path(sys.executable).with_name("bids-validator-deno")
     if not validator.exists():

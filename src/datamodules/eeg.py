@@ -111,6 +111,19 @@ class EEGDataModule(BaseDataModule):
         """Read a user's own file with the montage, sampling rate and filters of the training data."""
         raise ConfigError(f"{path}: {type(self).__name__} reads no file of one's own; write its read() method")
 
+    def inputs(self, path: Path) -> list[Path]:
+        """The EDF files of a BIDS data set, or of one of its subjects; a file is one input.
+
+        Raises:
+            DataError: If a folder holds none.
+        """
+        if not path.is_dir():
+            return [path]
+        found = sorted(path.glob("**/*_eeg.edf" if path.name.startswith("sub-") else "sub-*/**/*_eeg.edf"))
+        if not found:
+            raise DataError(f"{path}: holds no sub-*/[ses-*/]eeg/*_eeg.edf; name a BIDS data set, or a recording")
+        return found
+
     @cached_property
     def recordings(self) -> list[Recording]:
         """All recordings, alike in channels and sampling rate."""

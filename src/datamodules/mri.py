@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ..contracts import DataSpec, Exam, Volume
 from ..errors import ConfigError, DataError, MissingDataError, did_you_mean
 from .base import BaseDataModule, digest
-from .formats.mri_layouts import ExamFiles, find_exams, modality_of
+from .formats.mri_layouts import ExamFiles, bids_subject, bids_subjects, find_exams, modality_of
 from .formats.volume_files import is_volume, read_volume, resample, write_volume
 from .group_folds import Rows, group_fold
 from .mri_cases import (
@@ -287,12 +287,31 @@ class MRIDataModule(BaseDataModule):
 
         Names say the modality (``t1`` or ``t2`` in them); a single file of a model with one modality need not. A table
         ``exams.tsv`` beside the folders may give ``months`` since the first exam, and ``patient``, of each ``session``
-        (folder name).
+        (folder name). A subject's folder in a BIDS data set is read as such.
         """
+        exams = []
+        for files in self._own(path):
+            exam = read_exam(files)
+            reference(exam, self.modalities)
+            exams.append(exam)
+        return exams
+
+    def inputs(self, path: Path) -> list[Path]:
+        """The subjects of a BIDS data set that have anatomical images; anything else is one input."""
+        return bids_subjects(path) or [path]
+
+    def sources(self, path: Path) -> dict[str, list[Path]]:
+        """The images that each exam of :meth:`read` is made of, by its session."""
+        wanted = self.modalities
+        return {f.session: [p for kind, p in f.images.items() if kind in wanted] for f in self._own(path)}
+
+    def _own(self, path: Path) -> list[ExamFiles]:
+        if path.name.startswith("sub-") and (exams := bids_subject(path)):
+            return exams
         inner = [] if is_volume(path) else sorted(p for p in path.iterdir() if not p.name.startswith("."))
         if is_volume(path) or any(is_volume(p) for p in inner):
-            return [self._read_one(path, [path] if is_volume(path) else [p for p in inner if is_volume(p)])]
-        found = [self._read_one(p, [q for q in sorted(p.iterdir()) if is_volume(q)]) for p in inner if p.is_dir()]
+            return [self._own_exam(path, [path] if is_volume(path) else [p for p in inner if is_volume(p)])]
+        found = [self._own_exam(p, [q for q in sorted(p.iterdir()) if is_volume(q)]) for p in inner if p.is_dir()]
         if not found:
             raise DataError(f"{path}: holds no volume (NIfTI, NRRD or a folder of DICOM slices)")
         table = path / "exams.tsv"
@@ -302,7 +321,7 @@ class MRIDataModule(BaseDataModule):
             for exam in found:
                 given = known.get(exam.session, {})
                 try:
-                    exam.months = float(given["months"]) if given.get("months") else None
+                    exam.metadata["months"] = float(given["months"]) if given.get("months") else None
                 except ValueError:
                     raise DataError(f"{table}: {exam.session}: months={given['months']!r} is no number") from None
                 exam.patient = given.get("patient") or exam.patient
@@ -312,8 +331,8 @@ class MRIDataModule(BaseDataModule):
         """Write a mask as NIfTI on the grid of its image."""
         return write_volume(path, mask.astype(np.uint8), image.affine)
 
-    def _read_one(self, path: Path, volumes: list[Path]) -> Exam:
-        images: dict[str, Volume] = {}
+    def _own_exam(self, path: Path, volumes: list[Path]) -> ExamFiles:
+        images: dict[str, Path] = {}
         for file in volumes:
             kind = modality_of(file.name)
             if kind is None and len(volumes) == len(self.modalities) == 1:
@@ -323,7 +342,5 @@ class MRIDataModule(BaseDataModule):
             if kind is not None and "mask" not in file.name and "seg" not in file.name:
                 if kind in images:
                     raise DataError(f"{file}: a second {kind} beside {images[kind].name}; one of each in an exam")
-                images[kind] = read_volume(file)
-        exam = Exam("patient", path.name.split(".")[0], "", images)
-        reference(exam, self.modalities)
-        return exam
+                images[kind] = file
+        return ExamFiles("patient", path.name.split(".")[0], images)

@@ -373,6 +373,27 @@ def test_reads_a_users_exams(tmp_path):
         datamodule(None).read(tmp_path / "x")
 
 
+def test_reads_a_subject_of_a_bids_data_set(tmp_path):
+    data, _, affine = mri_exam(0)
+    for name in (
+        *("sub-01/ses-1/anat/sub-01_ses-1_T1w", "sub-01/ses-1/anat/sub-01_ses-1_ce-gadolinium_T1w"),
+        *("sub-01/ses-2/anat/sub-01_ses-2_ceT1w", "sub-02/anat/sub-02_T2w", "sub-03/func/sub-03_task-rest_bold"),
+    ):
+        write_volume(tmp_path / f"{name}.nii.gz", data, affine)
+    (tmp_path / "exams.tsv").write_text("patient\tsession\tmonths\nsub-01\tses-1\t0\nsub-01\tses-2\t7\n")
+    module = datamodule(None, modalities=["ceT1w", "T2w"])
+    one, two = module.inputs(tmp_path)
+    assert (one.name, two.name) == ("sub-01", "sub-02")
+    exams = module.read(one)
+    assert [(e.patient, e.session, e.months) for e in exams] == [
+        ("sub-01", f"sub-01_ses-{k}", 7 * (k - 1)) for k in (1, 2)
+    ]
+    sources = module.sources(one)
+    assert [path.name for path in sources["sub-01_ses-1"]] == ["sub-01_ses-1_ce-gadolinium_T1w.nii.gz"]
+    assert [e.session for e in module.read(two)] == ["sub-02"]
+    assert module.inputs(one) == [one]
+
+
 def test_real_anisotropic_nrrd(data_root):
     folder = data_root / "mri" / "postcontrast_tumours"
     if not folder.exists():

@@ -77,7 +77,7 @@ def modality_of(text: str) -> str | None:
 def _gather(files: Iterable[Path], pattern: str) -> dict[tuple[str, str], ExamFiles]:
     """Exams from file names: the pattern's groups ``patient`` and ``session`` (optional) and ``kind``."""
     exams: dict[tuple[str, str], ExamFiles] = {}
-    for path in sorted(files):
+    for path in files:
         match = re.search(pattern, path.name, re.IGNORECASE)
         if match is None:
             continue
@@ -90,15 +90,38 @@ def _gather(files: Iterable[Path], pattern: str) -> dict[tuple[str, str], ExamFi
     return exams
 
 
+#: Subject, session and further entities of a BIDS name.
+_ENTITY = r"^(?P<patient>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?_(?:[a-z]+-[A-Za-z0-9]+_)*"
+
+
+def _anatomical(folders: Iterable[Path]) -> dict[tuple[str, str], ExamFiles]:
+    """Exams of subjects' folders; of two T1w images that with contrast is taken."""
+    files = [path for folder in folders for place in ("anat", "ses-*/anat") for path in folder.glob(f"{place}/*.nii*")]
+    files.sort(key=lambda path: (not re.search("_ce-|_ceT1w", path.name), path))
+    return _gather(files, _ENTITY + rf"(?P<kind>(ce)?T1w|T2w){_END}")
+
+
+def bids_subjects(root: Path) -> list[Path]:
+    """Folders of the subjects of a BIDS data set that have anatomical images; empty if it is none."""
+    return [path for path in sorted(root.glob("sub-*")) if any(exam.images for exam in _anatomical([path]).values())]
+
+
+def bids_subject(folder: Path) -> list[ExamFiles]:
+    """The exams of one subject of a BIDS data set, sessions named ``sub-01_ses-1``; ``exams.tsv`` as in its root."""
+    exams = [exam for _, exam in sorted(_anatomical([folder]).items()) if exam.images]
+    _add_table(folder.parent / "exams.tsv", exams)
+    for exam in exams:
+        exam.session = "_".join(re.findall("(?:sub|ses)-[A-Za-z0-9]+", next(iter(exam.images.values())).name))
+    return exams
+
+
 def _bids(root: Path) -> list[ExamFiles]:
-    entity = r"^(?P<patient>sub-[A-Za-z0-9]+)(_(?P<session>ses-[A-Za-z0-9]+))?_(?:[a-z]+-[A-Za-z0-9]+_)*"
-    files = [*root.glob("sub-*/anat/*.nii*"), *root.glob("sub-*/ses-*/anat/*.nii*")]
-    exams = _gather(files, entity + rf"(?P<kind>(ce)?T1w|T2w){_END}")
+    exams = _anatomical(sorted(root.glob("sub-*")))
     for reader in ("manual_segmentation", "second_observer"):
         for folder in sorted((root / "derivatives").glob(f"{reader}_masks_of_*")):
             kind = modality_of(folder.name)
             for path in sorted(folder.rglob("*_mask.nii*")):
-                match = re.search(entity, path.name)
+                match = re.search(_ENTITY, path.name)
                 exam = match and exams.get((match["patient"], match["session"] or "ses-1"))
                 if exam and kind:
                     (exam.masks if reader == "manual_segmentation" else exam.second).setdefault(kind, path)
