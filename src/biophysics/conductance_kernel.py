@@ -205,53 +205,67 @@ def _step_calcium(theta, currents, columns, p, h, v, ca, x, s):
 
 
 @numba.njit(**INLINED)
-def _voltage_row(theta, currents, columns, x, ca, v, v_new, at, share, keep, scale, by_area, by_capacitance, s, out):
-    """Tangent of a voltage step into ``out``, which enters as the tangent of the predictor.
+def _gather(s, sources, coefficients, n):
+    """``s[0] += Σ coefficients[k] s[sources[k]]`` over the first ``n``, four at a time: ``s[0]`` is then read less."""
+    type_, out = s.dtype.type, s[0]
+    whole = n - n % 4
+    for k in range(0, whole, 4):
+        c0, c1, c2, c3 = (
+            type_(coefficients[k]),
+            type_(coefficients[k + 1]),
+            type_(coefficients[k + 2]),
+            type_(coefficients[k + 3]),
+        )
+        a0, a1, a2, a3 = s[sources[k]], s[sources[k + 1]], s[sources[k + 2]], s[sources[k + 3]]
+        for t in range(out.size):
+            out[t] += (c0 * a0[t] + c1 * a1[t]) + (c2 * a2[t] + c3 * a3[t])
+    for k in range(whole, n):
+        _mix(s, 0, 1.0, sources[k], coefficients[k])
 
-    The calcium current is taken at ``at``, which moves by ``1 - share`` with V and by ``share`` with the predictor.
+
+@numba.njit(**INLINED)
+def _voltage_row(
+    theta, currents, columns, opened, push, scale, by_v, by_ca, by_reversal, s, calcium, sources, coefficients
+):
+    """Tangent of a voltage step, in place.
+
+    Args:
+        theta: Parameters.
+        currents: See :class:`Tables`.
+        columns: Column of each parameter.
+        opened: What :func:`_open` gave of each current.
+        push: Driving force of each current; the predictor's is in it with its share.
+        scale: Divisor of the step.
+        by_v: Derivative of ``scale`` times the new voltage by the old one.
+        by_ca: The same by calcium, of the driving forces alone.
+        by_reversal: The same by each reversal potential, over its conductance.
+        s: Tangents.
+        calcium: Row of calcium, or -1.
+        sources: Scratch, two a current and one.
+        coefficients: Scratch.
     """
-    n = s.shape[1]
-    type_ = s.dtype.type
-    bar = 0.5 * (v + v_new)
-    drive, drive_v, drive_ca = _ghk(at, ca)
-    by_v, by_out, by_ca = keep, 0.0, 0.0
+    _mix(s, 0, by_v / scale, 0, 0.0)
+    n = 0
     for j in range(currents.shape[0]):
-        if currents[j, 1] < 0:
-            part = theta[currents[j, 0]] * _open(theta, currents[j], x, ca)[0]
-            by_v -= (1.0 - share) * part * drive_v
-            by_out -= share * part * drive_v
-            by_ca -= part * drive_ca
-    a, b = type_(by_v / scale), type_(by_out / scale)
-    for t in range(n):
-        out[t] = a * s[0, t] + b * out[t]
-    for j in range(currents.shape[0]):
-        w, d_first, d_second, d_ca, d_hill = _open(theta, currents[j], x, ca)
-        g, reversal, hill = theta[currents[j, 0]], currents[j, 1], currents[j, 6]
-        push = bar - theta[reversal] if reversal >= 0 else drive
-        if reversal >= 0 and columns[reversal] >= 0:
-            out[columns[reversal]] += type_(g * w / scale)
-        if columns[currents[j, 0]] >= 0:
-            out[columns[currents[j, 0]]] -= type_(w * push / scale)
+        g = theta[currents[j, 0]]
         for part in range(2):
-            gate = currents[j, 2 + 2 * part]
-            if gate >= 0:
-                c = type_(-g * (d_first if part == 0 else d_second) * push / scale)
-                source = s[1 + gate]
-                for t in range(n):
-                    out[t] += c * source[t]
+            if currents[j, 2 + 2 * part] >= 0:
+                sources[n] = 1 + currents[j, 2 + 2 * part]
+                coefficients[n] = -g * opened[j, 1 + part] * push[j] / scale
+                n += 1
+        if currents[j, 6] >= 0:
+            by_ca -= g * opened[j, 3] * push[j]
+    if calcium > 0:
+        sources[n], coefficients[n] = calcium, by_ca / scale
+        n += 1
+    _gather(s, sources, coefficients, n)
+    for j in range(currents.shape[0]):
+        g, reversal, hill = theta[currents[j, 0]], currents[j, 1], currents[j, 6]
+        if reversal >= 0:
+            _add(s, 0, columns[reversal], by_reversal * g * opened[j, 0] / scale)
+        _add(s, 0, columns[currents[j, 0]], -opened[j, 0] * push[j] / scale)
         if hill >= 0:
-            by_ca -= g * d_ca * push
-            if columns[hill] >= 0:
-                out[columns[hill]] -= type_(g * d_hill * push / scale)
-    if by_ca != 0.0 and s.shape[0] > x.size + 1:
-        c = type_(by_ca / scale)
-        source = s[x.size + 1]
-        for t in range(n):
-            out[t] += c * source[t]
-    if columns[0] >= 0:
-        out[columns[0]] += type_(by_capacitance / scale)
-    if columns[1] >= 0:
-        out[columns[1]] += type_(by_area / scale)
+            _add(s, 0, columns[hill], -g * opened[j, 4] * push[j] / scale)
 
 
 @numba.njit(**COMPILE)
@@ -282,7 +296,9 @@ def run_one(
     h = dt / substeps
     x, before = np.zeros(n_gates), np.zeros(n_gates)
     s = np.zeros((1 + n_gates + (1 if pool >= 0 else 0), jacobian.shape[1]), jacobian.dtype)
-    row = np.zeros(jacobian.shape[1], jacobian.dtype)
+    opened, push = np.zeros((n_currents, 5)), np.zeros(n_currents)
+    sources, coefficients = np.zeros(2 * n_currents + 1, np.int64), np.zeros(2 * n_currents + 1)
+    calcium = 1 + n_gates if pool >= 0 else -1
     ca = CALCIUM_FIXED_UM
     if pool >= 0:
         ca = theta[pool + 2]
@@ -314,33 +330,42 @@ def run_one(
             fraction = (m + 0.5) / substeps
             current = (1.0 - fraction) * injected[k] + fraction * injected[k + 1]
             reading = (1.0 - fraction) * observed[k] + fraction * observed[k + 1] if u > 0.0 else 0.0
-            total, push, calcium_g = 0.0, 0.0, 0.0
+            total, pull, calcium_g = 0.0, 0.0, 0.0
             for j in range(n_currents):
-                g = theta[currents[j, 0]] * _open(theta, currents[j], x, ca)[0]
+                opened[j, 0], opened[j, 1], opened[j, 2], opened[j, 3], opened[j, 4] = _open(theta, currents[j], x, ca)
+                g = theta[currents[j, 0]] * opened[j, 0]
                 if currents[j, 1] < 0:
                     calcium_g += g
                 else:
                     total += g
-                    push += g * theta[currents[j, 1]]
+                    pull += g * theta[currents[j, 1]]
             scale = capacitance / h + 0.5 * total + 0.5 * u * capacitance
             keep = capacitance / h - 0.5 * total - 0.5 * u * capacitance
-            base = keep * v + push + current / theta[1] + u * capacitance * reading
-            by_area = -current / (theta[1] * theta[1])
-            at, share = v, 0.0
+            base = keep * v + pull + current / theta[1] + u * capacitance * reading
+            predictor, share, by_v, by_ca, drive = v, 0.0, keep, 0.0, 0.0
             new = base / scale
             if calcium_g != 0.0:
-                predictor = (base - calcium_g * _ghk(v, ca)[0]) / scale
-                by_c = (v - predictor) / h + u * (reading - 0.5 * (v + predictor))
-                if row.size:
-                    _voltage_row(
-                        theta, currents, columns, x, ca, v, predictor, v, 0.0, keep, scale, by_area, by_c, s, row
-                    )
-                at, share = 0.5 * (v + predictor), 0.5
-                new = (base - calcium_g * _ghk(at, ca)[0]) / scale
-            if row.size:
+                first, first_v, first_ca = _ghk(v, ca)
+                predictor = (base - calcium_g * first) / scale
+                drive, drive_v, drive_ca = _ghk(0.5 * (v + predictor), ca)
+                new = (base - calcium_g * drive) / scale
+                # what the new voltage takes from the predictor
+                share = -0.5 * calcium_g * drive_v / scale
+                by_v = keep - 0.5 * calcium_g * drive_v + share * (keep - calcium_g * first_v)
+                by_ca = -calcium_g * (drive_ca + share * first_ca)
+                drive += share * first
+            if jacobian.shape[1]:
+                both = 1.0 + share
+                middle = 0.5 * (v + new) + share * 0.5 * (v + predictor)
+                for j in range(n_currents):
+                    push[j] = drive if currents[j, 1] < 0 else middle - both * theta[currents[j, 1]]
                 by_c = (v - new) / h + u * (reading - 0.5 * (v + new))
-                _voltage_row(theta, currents, columns, x, ca, v, new, at, share, keep, scale, by_area, by_c, s, row)
-                s[0, :] = row
+                by_c += share * ((v - predictor) / h + u * (reading - 0.5 * (v + predictor)))
+                _voltage_row(
+                    theta, currents, columns, opened, push, scale, by_v, by_ca, both, s, calcium, sources, coefficients
+                )
+                _add(s, 0, columns[0], by_c / scale)
+                _add(s, 0, columns[1], -both * current / (theta[1] * theta[1]) / scale)
             v = new
             if pool >= 0:
                 ca = _step_calcium(theta, currents, columns, pool, 0.5 * h, v, ca, x, s)

@@ -52,7 +52,9 @@ class PatchClampDataModule(BaseDataModule):
         compensate: Called with each recording, returns it without the electrode's part; see :mod:`.electrode`.
         begin_ms: Start of the first block.
         end_ms: End of the last block; ``None``: of the shortest sweep.
-        lead_ms: Before each window, in which the recording drives the model to its state.
+        lead_ms: Before each window, in which the recording drives the model to its state: at least twice the slowest
+            time constant. Shorter, for all windows of a batch, where one of them begins earlier in its sweep; the
+            neuron should then be at rest where the sweep starts.
         fit_ms: Length of the stretch that is fitted; ``None``: all training blocks.
         window_ms: Length of a window that is predicted.
         **arguments: See :class:`~.base.BaseDataModule`.
@@ -84,8 +86,8 @@ class PatchClampDataModule(BaseDataModule):
         super().__init__(root=root, batch_size=batch_size, **arguments)
         if self.folds < 3:
             raise ConfigError(f"datamodule.folds={self.folds}: one block tests, one validates, so 3 are needed")
-        if not 0 <= lead_ms <= begin_ms:
-            raise ConfigError(f"datamodule.lead_ms={lead_ms:g}: must lie between 0 and begin_ms={begin_ms:g}")
+        if lead_ms < 0 or begin_ms < 0:
+            raise ConfigError(f"datamodule.lead_ms={lead_ms:g}, begin_ms={begin_ms:g}: neither may be negative")
         if window_ms <= 0 or (fit_ms is not None and fit_ms <= 0):
             raise ConfigError(f"datamodule.window_ms={window_ms:g}, fit_ms={fit_ms}: a window has a length")
         self.pattern, self.current_file = pattern, tuple(current_file)
@@ -259,11 +261,12 @@ class _Windows(Dataset[ClampBatch]):
     def __getitems__(self, positions: list[int]) -> ClampBatch:
         """What the loader calls with the positions of a batch."""
         steps = int((self.windows[positions, 2] - self.windows[positions, 1]).min())
-        cut = [(self.recordings[k], slice(a - self.lead, a + steps)) for k, a, _ in self.windows[positions]]
-        currents = [np.empty((steps + self.lead, 0)) if r.currents is None else r.currents[here] for r, here in cut]
+        lead = min(self.lead, int(self.windows[positions, 1].min()))
+        cut = [(self.recordings[k], slice(a - lead, a + steps)) for k, a, _ in self.windows[positions]]
+        currents = [np.empty((steps + lead, 0)) if r.currents is None else r.currents[here] for r, here in cut]
         parts = [np.stack([getattr(r, name)[here] for r, here in cut]) for name in ("voltage", "current")]
         whole = [
-            np.full(len(cut), self.lead),
+            np.full(len(cut), lead),
             np.array([self.names.index(r.condition) for r, _ in cut]),
             self.windows[positions, 0],
             self.rows[positions],

@@ -45,6 +45,8 @@ class Assimilation(BaseTask):
         iterations: At most so many steps a pass.
         prior: Weight of the parameters' distance from the middle of their box, mV².
         readout_gain: Coupling to the recording when currents are read out, 1/ms.
+        lead_gain: Least coupling to the recording in the lead before a window, 1/ms. A finite one averages the noise of
+            the readings from which a free run starts; ``inf`` starts it at the last reading.
         **arguments: See :class:`BaseTask`.
     """
 
@@ -62,16 +64,21 @@ class Assimilation(BaseTask):
         iterations: int = 100,
         prior: float = 1e-5,
         readout_gain: float = 1.0,
+        lead_gain: float = 1.0,
         **arguments: Any,
     ):
         super().__init__(model, **arguments)
         if not isinstance(model, EstimatedNeuron):
             raise ConfigError(f"task: {type(model).__name__} is no conductance-based neuron; choose model=hippocampal")
-        if iterations < 1 or prior < 0:
-            raise ConfigError(f"task.iterations={iterations}, task.prior={prior:g}: at least 1, not below 0")
+        if iterations < 1 or prior < 0 or lead_gain <= 0:
+            raise ConfigError(
+                f"task.iterations={iterations}, task.prior={prior:g}, task.lead_gain={lead_gain:g}: "
+                "at least 1, not below 0, above 0"
+            )
         self.automatic_optimization = False
         self.recursion = recursion or Nudging()
-        self.iterations, self.prior, self.readout_gain = iterations, prior, readout_gain
+        self.iterations, self.prior = iterations, prior
+        self.readout_gain, self.lead_gain = readout_gain, lead_gain
         self.neuron: Neuron = model.neuron
         self.estimated = cast(EstimatedNeuron, model)
         n = sum(p[0].numel() for p in model.parameters())
@@ -166,9 +173,9 @@ class Assimilation(BaseTask):
         self, batch: ClampBatch, row: int, theta: Array, gain: Array | float, columns: NDArray[np.int64] | None = None,
         states: bool = False,
     ) -> Followed:  # fmt: skip
-        """Run along a window; in its lead V is pinned to the recording."""
+        """Run along a window; in its lead V is drawn to the recording no less than by ``lead_gain``."""
         voltage, current, lead = batch.voltage[row].numpy(), batch.current[row].numpy(), int(batch.lead[row])
-        whole = np.full(len(voltage), np.inf)
+        whole = np.full(len(voltage), max(self.lead_gain, float(np.asarray(gain).flat[0])))
         whole[lead + 1 :] = gain if np.isscalar(gain) else np.asarray(gain)[1 : len(voltage) - lead]
         start = float(voltage[: max(1, min(lead, round(1 / self.estimated.dt_ms)))].mean())
         how: dict[str, Any] = {"columns": columns, "states": states, "substeps": self.estimated.substeps}

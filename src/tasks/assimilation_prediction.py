@@ -50,7 +50,7 @@ def predicted_sweeps(
             )
         condition = conditions.index(sweep.condition) if sweep.condition in conditions else 0
         theta = estimated.theta(best, condition)
-        gain = np.where(np.arange(len(sweep.voltage)) <= lead, np.inf, 0.0)
+        gain = np.where(np.arange(len(sweep.voltage)) <= lead, task.lead_gain, 0.0)
         along = (sweep.current, estimated.dt_ms, float(sweep.voltage[0]), sweep.voltage, gain)
         run = follow(task.neuron, theta, *along, states=True, substeps=estimated.substeps)
         currents = task.neuron.currents_of(torch.from_numpy(theta), torch.from_numpy(run.states)).numpy()

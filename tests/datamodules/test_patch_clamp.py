@@ -45,11 +45,21 @@ def test_a_batch_holds_the_lead_and_the_window(data):
     assert data.spec.conditions == ("control", "drug")
 
 
+def test_a_lead_is_no_longer_than_what_was_recorded_before_the_earliest_window(data):
+    data.lead_ms = 1e4
+    data.setup("fit")
+    for batch in (next(iter(data.train_dataloader())), next(iter(data.test_dataloader()))):
+        earliest = int(data.windows[batch.window.numpy(), 1].min())
+        assert batch.lead.tolist() == [earliest] * len(batch.window)
+        recorded = data.recordings[int(batch.sweep[0])].voltage
+        assert float(batch.voltage[0, 0]) == recorded[data.windows[int(batch.window[0]), 1] - earliest]
+
+
 def test_mistakes_are_named(data, tmp_path):
     with pytest.raises(MissingDataError, match="voltage and injected current"):
         PatchClampDataModule(root=tmp_path / "none", pattern="*.abf").setup("fit")
-    with pytest.raises(ConfigError, match=r"datamodule\.lead_ms=200"):
-        PatchClampDataModule(lead_ms=200.0, begin_ms=100.0)
+    with pytest.raises(ConfigError, match=r"datamodule\.lead_ms=-5"):
+        PatchClampDataModule(lead_ms=-5.0)
     with pytest.raises(ConfigError, match="so 3 are needed"):
         PatchClampDataModule(folds=2, fold=1)
     data.conditions = {"control": "cell", "drug": "drug"}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from neurotwin.biophysics.simulate import simulate
 from neurotwin.config import compose
 from neurotwin.contracts import ClampBatch
 from neurotwin.engine import launch, resume
@@ -157,11 +158,29 @@ def test_nakl_is_recovered_from_random_starts_and_resumes_exactly(run_root):
         assert torch.equal(value, second["state_dict"][name]), name
 
 
+def test_a_nudged_lead_starts_a_free_run_closer_to_the_neuron_than_a_noisy_reading_does():
+    model, batch = passive()
+    model.neuron.theta[model.positions] = 0.13, -60.0
+    clean = simulate(
+        model.neuron, torch.from_numpy(model.neuron.theta)[None], batch.current, model.dt_ms, -60.0, substeps=4
+    )[0].numpy()
+    lead, error = 400, {}
+    late = batch._replace(lead=torch.tensor([lead]))
+    for gain in (np.inf, 1.0):
+        task = Assimilation(model, lead_gain=gain)
+        run = task._follow(late, 0, model.neuron.theta, 0.0)
+        error[gain] = abs(run.voltage[lead + 1] - clean[lead + 1])
+    assert error[np.inf] == pytest.approx(abs(float(batch.voltage[0, lead]) - clean[lead]), rel=0.1)
+    assert error[1.0] < 0.5 * error[np.inf]
+
+
 def test_mistakes_are_named():
     with pytest.raises(ConfigError, match="Linear is no conductance-based neuron"):
         Assimilation(torch.nn.Linear(1, 1))
     model = ConductanceModel(*LEAK, sampling_rate_hz=1e4)
     with pytest.raises(ConfigError, match="optimizer=levenberg_marquardt"):
         Assimilation(model).configure_optimizers()
+    with pytest.raises(ConfigError, match=r"task\.lead_gain=0"):
+        Assimilation(model, lead_gain=0.0)
     with pytest.raises(ConfigError, match="choose random or values"):
         ConductanceModel(*LEAK, sampling_rate_hz=1e4, start="zero")
