@@ -169,7 +169,10 @@ class Circuit(BaseTask):
         done = self.current_epoch - self.teacher_epochs
         if done == 0 and self.teacher_epochs:
             # Shooting has gradients a hundred times larger: with the moments of teacher forcing its first steps leap.
-            self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
+            optimizer = self.optimizers().optimizer  # type: ignore[union-attr]
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group.pop("step", None)  # SOAP builds its preconditioners at the first step only, which it counts here
         if self.current_epoch:
             self._drive_anew()
         if done >= 0:
