@@ -76,8 +76,8 @@ class Calibration:
             probability: ``(x, y, z)``.
             voxel_ml: Volume of a voxel.
         """
-        ends = (np.array([float(c(probability, voxel_ml).sum()) * voxel_ml]) for c in _rough(self.cut))
-        low, high = widened(*ends, self.offset_mm)
+        rough = (np.array([float(cut(probability, voxel_ml).sum()) * voxel_ml]) for cut in _rough(self.cut))
+        low, high = widened(next(rough), next(rough), self.offset_mm)
         return float(low[0]), float(high[0])
 
 
