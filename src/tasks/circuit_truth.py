@@ -93,7 +93,7 @@ def stability(
         hidden: At the start, ``(hidden,)``.
     """
     edges = [np.quantile(recorded[:, n], VISITED) for n in range(recorded.shape[1])]
-    voltages = np.array([np.linspace(*edge, N_VOLTAGES) for edge in edges])
+    voltages = np.array([np.linspace(low, high, N_VOLTAGES) for low, high in edges])
     learned, true = (np.array([part.holding_current(n, v) for n, v in enumerate(voltages)]) for part in (model, truth))
     steps = min(LYAPUNOV_STEPS, len(recorded) - 1)
     along = recorded[: steps + 1], hidden, injected[:steps]
