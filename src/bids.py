@@ -97,7 +97,7 @@ def file_derivative(
         written.append(place)
         if rest in _KINDS:
             side = place.with_name(f"{place.name.partition('.')[0]}.json")
-            content = {**(_MASK if datatype == "anat" else _EVENTS), "Sources": []}
+            content: dict[str, Any] = {**(_MASK if datatype == "anat" else _EVENTS), "Sources": []}
             content["Sources"] = [_uri(path, target) for path in (origin or {}).get(stem, [source])]
             write_text(side, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
             written.append(side)

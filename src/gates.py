@@ -19,7 +19,7 @@ from .config import Composed, compose, get_target, instantiate
 from .contracts import DataSpec, FittedModel
 from .errors import ConfigError, NeurotwinError, did_you_mean
 from .ranks import once_a_node
-from .targets import wrong_kind
+from .targets import ALLOWED_PACKAGES, wrong_kind
 
 #: Arguments that the engine gives, so that a configuration need not and, for the first two, must not.
 _OWNED = {
@@ -225,7 +225,9 @@ def _target_faults(node: dict[str, Any], key: str, composed: Composed) -> list[s
         cause = error.__cause__ or error
         missing = cause.name if isinstance(cause, ImportError) else None
         if missing and not str(missing).startswith("neurotwin"):
-            return [f"{where}: {key}._target_={path!r} needs the package {missing!r}: pip install {missing}"]
+            here = f"install it, or set PYTHONPATH to the folder that holds {missing.partition('.')[0]}/"
+            remedy = f"pip install {missing}" if missing in ALLOWED_PACKAGES else here
+            return [f"{where}: {key}._target_={path!r} needs {missing!r}, which is not installed: {remedy}"]
         failed = "" if isinstance(cause, ImportError | AttributeError) else f" ({type(cause).__name__}: {cause})"
         return [f"{where}: {key}._target_={path!r} cannot be imported{failed}; {_nearest(path)}"]
     if not callable(target):

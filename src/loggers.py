@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from http.client import HTTPException
 from pathlib import Path
@@ -11,6 +12,10 @@ from urllib.parse import urlparse
 from urllib.request import urlopen
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from .errors import NeurotwinError
+
+log = logging.getLogger("neurotwin")
 
 
 def tensorboard(folder: Path) -> Logger:
@@ -27,22 +32,36 @@ def wandb(folder: Path, project: str = "neurotwin", offline: bool | None = None,
         folder: The run folder.
         project: W&B project.
         offline: Write locally only; ``None`` asks the server for two seconds and goes offline if it does not answer
-            (wandb itself would hang for minutes and then fail the run).
+            (wandb itself would hang for minutes and then fail the run), or does not take the run.
         **arguments: Anything else that ``wandb.init`` takes.
+
+    Raises:
+        NeurotwinError: If the server does not take a run that must be online (``offline=False``).
     """
-    if offline is None:
-        offline = not _reachable()
-    if offline:
-        os.environ["WANDB_MODE"] = "offline"
-    return WandbLogger(
-        save_dir=folder.parent,
-        project=project,
-        name=folder.name,
-        id=folder.name,
-        offline=offline,
-        resume="allow",
-        **arguments,
-    )
+    from wandb.errors import Error
+
+    if offline or (offline is None and not _reachable()):
+        return _written_locally(folder, project, **arguments)
+    logger = _logger(folder, project, offline=False, **arguments)
+    try:
+        _ = logger.experiment  # begins the run at the server
+    except Error as error:
+        reason = f"the W&B server does not take the run ({str(error)[:200]})"
+        if offline is False:
+            raise NeurotwinError(f"{reason}; logger.wandb.offline=true writes it locally") from error
+        log.warning("%s; it is written locally, `wandb sync` sends it later", reason)
+        return _written_locally(folder, project, **arguments)
+    return logger
+
+
+def _written_locally(folder: Path, project: str, **arguments: Any) -> WandbLogger:
+    os.environ["WANDB_MODE"] = "offline"
+    return _logger(folder, project, offline=True, **arguments)
+
+
+def _logger(folder: Path, project: str, **arguments: Any) -> WandbLogger:
+    name = folder.name
+    return WandbLogger(save_dir=folder.parent, project=project, name=name, id=name, resume="allow", **arguments)
 
 
 def _reachable(timeout_s: float = 2.0) -> bool:

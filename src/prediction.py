@@ -44,7 +44,8 @@ def predict(run: Run | str | Path, source: str | Path, target: str | Path, bids:
     if not isinstance(task, FilePredictor):
         raise ConfigError(f"{run.path.name}: {type(task).__name__} cannot be applied to files")
     inputs: list[Path] = datamodule.inputs(source) if hasattr(datamodule, "inputs") else [source]
-    written, faults = [], []
+    written: list[Path] = []
+    faults: list[Path] = []
     for one in inputs:
         try:
             written += _predict_one(run, task, one, target, bids)

@@ -102,8 +102,10 @@ def process_start(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except (OSError, IndexError, ValueError):
         pass
+    if pid < 1:  # to kill(2) a group of processes, or all of them
+        return None
     try:  # no /proc: macOS
         os.kill(pid, 0)
-    except OSError:
+    except (OSError, OverflowError):
         return None
     return 0

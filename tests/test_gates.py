@@ -68,6 +68,12 @@ def test_fault_on_the_command_line(fault, example, run_root, capsys):
     assert not list(run_root.glob("*/*/*")), "a fault before the first epoch must leave no run folder"
 
 
+def test_code_of_ones_own_that_python_does_not_find(example, run_root, monkeypatch, capsys):
+    monkeypatch.setenv("NEUROTWIN_TRUST", "my_lab")
+    assert main(["check", "example/tones", "model._target_=my_lab.models.Net"]) == 2
+    assert "needs 'my_lab', which is not installed: install it, or set PYTHONPATH to the" in capsys.readouterr().err
+
+
 YAML_FAULTS = {
     "sede: 1": "experiments/mine/row.yaml: unknown key 'sede'; did you mean 'seed'?",
     "seed: abc": "experiments/mine/row.yaml: seed: value 'abc' of type 'str' could not be converted to Integer",

@@ -1,11 +1,14 @@
 """Whether wandb goes online is decided by a server that answers, never by one that only listens."""
 
+import os
 import socket
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from neurotwin import loggers
+from neurotwin.errors import NeurotwinError
 from neurotwin.loggers import _reachable
 
 
@@ -56,3 +59,36 @@ def test_without_key_or_address_nothing_is_asked(environment, monkeypatch, tmp_p
     for name, value in {"WANDB_API_KEY": "k" * 40, **environment}.items():
         monkeypatch.setenv(name, value)
     assert _reachable(timeout_s=0.5) is False
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """A server that answers and then refuses every run."""
+    import wandb
+
+    real = wandb.init
+
+    def init(**settings):
+        if os.environ["WANDB_MODE"] in ("offline", "dryrun"):
+            return real(**settings)
+        raise wandb.errors.CommError("returned error 501")
+
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(loggers, "_reachable", lambda: True)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    yield
+    wandb.finish()
+
+
+def test_a_run_that_the_server_refuses_is_written_locally(refusing, tmp_path, caplog):
+    folder = tmp_path / "row" / "run"
+    folder.mkdir(parents=True)
+    logger = loggers.wandb(folder)
+    assert "the W&B server does not take the run (returned error 501); it is written locally" in caplog.text
+    logger.log_metrics({"loss": 1.0}, step=0)
+    assert list((tmp_path / "row" / "wandb").glob("offline-run-*"))
+
+
+def test_a_run_that_must_be_online_is_not(refusing, tmp_path):
+    with pytest.raises(NeurotwinError, match=r"does not take the run .*; logger\.wandb\.offline=true writes"):
+        loggers.wandb(tmp_path / "run", offline=False)

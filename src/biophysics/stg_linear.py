@@ -111,6 +111,11 @@ class ClampedNeuron:
         total = total + clamp.g_h_us * r * (voltage - clamp.e_h_mv) + clamp.g_mi_us * m * (voltage - clamp.e_mi_mv)
         return torch.stack(change), total + clamp.g_leak_us * (voltage - clamp.e_leak_mv)
 
+    def holding_current(self, voltages: Array) -> Array:
+        """Current that flows out of the recorded compartment once all else rests, ``(voltage,)``, nA."""
+        clamped = (torch.tensor(float(v), dtype=torch.float64) for v in voltages)
+        return np.array([float(self.flow(self.steady(float(v)), v)[1]) for v in clamped])
+
     def admittance(self, voltages: Array, frequencies: Array) -> NDArray[np.complex128]:
         """``Y(v, ω)`` of the membrane, capacitance left out, ``(voltage, frequency)``, µS.
 

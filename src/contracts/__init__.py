@@ -2,6 +2,7 @@
 
 from .base import DataModule, DataSpec, FilePredictor, FittedModel, Predictions
 from .circuit import (
+    Bifurcation,
     CircuitBatch,
     CircuitRecording,
     CircuitTruth,
@@ -19,6 +20,7 @@ from .mri import KOOS, Exam, MRIBatch, Volume, VolumeModel
 __all__ = [
     "KOOS",
     "ActivationBatch",
+    "Bifurcation",
     "CircuitBatch",
     "CircuitRecording",
     "CircuitTruth",

@@ -139,6 +139,22 @@ class SynapseConstants(NamedTuple):
     tau_ms: float
 
 
+class Bifurcation(NamedTuple):
+    """Where an isolated neuron's rest changes its stability.
+
+    Attributes:
+        kind: ``saddle-node`` (a real eigenvalue crosses 1) or ``Hopf`` (a pair crosses the unit circle).
+        voltage_mv: Of the rest.
+        frequency_hz: Of the oscillation that is born; 0 for a saddle-node.
+        current_na: Injected current that holds the rest.
+    """
+
+    kind: str
+    voltage_mv: float
+    frequency_hz: float
+    current_na: float
+
+
 class Intervention(NamedTuple):
     """What a circuit does when something is changed at a moment of a recording.
 
@@ -172,6 +188,10 @@ class CircuitTruth(Protocol):
         """
         ...
 
+    def holding_current(self, neuron: int, voltages: np.ndarray) -> np.ndarray:
+        """Injected current that holds a neuron without synapses at each voltage, nA."""
+        ...
+
     def interventions(self, trial: int, first: int, steps: int) -> list[Intervention]:
         """What would have happened in ``steps`` steps after sample ``first`` of a trial, had things been changed."""
         ...
@@ -187,6 +207,25 @@ class ReadableModel(Protocol):
 
     def conductance(self, neuron: int, voltages: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
         """As :meth:`CircuitTruth.conductance`."""
+        ...
+
+    def holding_current(self, neuron: int, voltages: np.ndarray) -> np.ndarray:
+        """As :meth:`CircuitTruth.holding_current`."""
+        ...
+
+    def bifurcations(self, neuron: int, voltages: np.ndarray) -> list[Bifurcation]:
+        """Of a neuron without synapses under constant current, between ascending voltages."""
+        ...
+
+    def lyapunov_exponent(self, voltage: np.ndarray, hidden: Tensor, injected: np.ndarray, forcing: float) -> float:
+        """Largest Lyapunov exponent along a recording whose voltages pull the run by ``forcing``, per second.
+
+        Args:
+            voltage: Recorded, ``(time + 1, node)``, mV.
+            hidden: At the start, ``(hidden,)``.
+            injected: ``(time, node)``, nA.
+            forcing: ``γ``.
+        """
         ...
 
     def synapses_scaled(self, factor: float) -> AbstractContextManager[None]:

@@ -129,7 +129,10 @@ class EEGDataModule(BaseDataModule):
         """All recordings, alike in channels and sampling rate."""
         recordings = self.load()
         if not recordings:
-            raise DataError(f"{self.root}: no recording could be read")
+            there = (
+                "no recording could be read" if self.root is None or self.root.exists() else "there is no such folder"
+            )
+            raise DataError(f"{self.root}: {there}")
         first = recordings[0]
         for other in recordings[1:]:
             if (other.channel_names, other.sampling_rate_hz) != (first.channel_names, first.sampling_rate_hz):

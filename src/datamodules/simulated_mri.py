@@ -34,6 +34,7 @@ class SimulatedMRIDataModule(MRIDataModule):
         max_exams: Longest course of a patient.
         paired: Share of exams with both sequences.
         operated: Share of patients with two or more exams who have surgery.
+        healthy: Share of people without tumour.
         fine_mm: Grid of the anatomy, mm.
         pixel_factor: Factor on the sites' pixel size.
         fov_mm: Field of view instead of the sites'.
@@ -49,6 +50,7 @@ class SimulatedMRIDataModule(MRIDataModule):
         max_exams: int = 3,
         paired: float = 0.4,
         operated: float = 0.2,
+        healthy: float = 0.0,
         fine_mm: float = 0.8,
         pixel_factor: float = 1.0,
         fov_mm: Sequence[float] | None = None,
@@ -67,6 +69,7 @@ class SimulatedMRIDataModule(MRIDataModule):
             "max_exams": max_exams,
             "paired": paired,
             "operated": operated,
+            "healthy": healthy,
             "fine_mm": fine_mm,
             "pixel_factor": pixel_factor,
             "fov_mm": fov,

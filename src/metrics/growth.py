@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from .volume_interval import FLOOR_ML
-
 Array = NDArray[np.floating]
+#: Added to volumes before the logarithm, ml: below it, differences are not of interest.
+FLOOR_ML = 0.02
 #: Increase of the volume that clinics call growth.
 GROWTH = 1.2
 

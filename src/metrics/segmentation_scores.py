@@ -40,6 +40,12 @@ _CEILING = (
     *("dsc_mean", "dsc_mean_small", "dsc_mean_medium", "dsc_mean_large", "assd_mm_median", "hd95_mm_median"),
     *("surface_dice_median", "rve_abs_median", "within_human_limits", "exams"),
 )
+#: Scores of one modality alone.
+_ALONE = (
+    *("dsc_median", "dsc_q1", "dsc_q3", "dsc_mean", "dsc_mean_small", "dsc_mean_medium", "dsc_mean_large"),
+    *("hd95_mm_median", "rve_abs_median", "miss_rate", "miss_rate_small", "false_volume_rate", "within_human_limits"),
+    *("interval_coverage", "interval_width_median", "exams", "exams_empty"),
+)
 #: Distance at which surfaces count as the same.
 TOLERANCE_MM = 1.0
 
@@ -157,12 +163,18 @@ def score_exams(rows: Mapping[str, NDArray[np.floating]]) -> dict[str, float]:
         scores["axial_diameter_error_mm_median"] = _at(np.abs(rows["axial_mm"] - rows["axial_truth_mm"])[ill], 50)
     if "patient" in rows and "low_ml" in rows:
         scores |= score_growth(*growth_pairs(rows))
-    if "reader_dsc" in rows:
-        both = np.isfinite(rows["reader_predicted_ml"])
-        second = {name: rows[f"reader_{name}"][both] for name in SCORES}
-        found = score_exams({**second, "koos": rows["koos"][both]})
-        scores |= {f"reader_{name}": found[name] for name in _CEILING}
+    for prefix in [name.removesuffix("_dsc") for name in rows if name.endswith("_dsc")]:
+        scores |= _part(rows, prefix)
     return scores
+
+
+def _part(rows: Mapping[str, NDArray[np.floating]], prefix: str) -> dict[str, float]:
+    """Scores of the columns with that prefix, on the exams that have them."""
+    there = np.isfinite(rows[f"{prefix}_predicted_ml"])
+    names = [name for name in (*SCORES, "low_ml", "high_ml") if f"{prefix}_{name}" in rows]
+    part = {name: rows[f"{prefix}_{name}"][there] for name in names}
+    found = score_exams({**part, "koos": rows["koos"][there]})
+    return {f"{prefix}_{name}": found[name] for name in (_CEILING if prefix == "reader" else _ALONE)}
 
 
 def growth_pairs(rows: Mapping[str, NDArray[np.floating]]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..contracts import SynapseConstants
+from ..contracts import Bifurcation, SynapseConstants
 from ..errors import ConfigError, did_you_mean
 from .filters import INTRINSIC_MS, SYNAPTIC_MS, FilterBank, SigmoidBank
 from .rmm_currents import Current, Dense, HammersteinSynapse, MechanisticSynapse, inverse_softplus
-from .rmm_linear import membrane_admittance, synapse_constants
+from .rmm_linear import bifurcations, holding_current, lyapunov_exponent, membrane_admittance, synapse_constants
 from .rmm_rollout import compiled_rollout, plain_rollout
 
 SYNAPSES = ("lumped", "mechanistic", "hammerstein")
@@ -292,6 +292,18 @@ class RMM(nn.Module):
             frequencies: ``ω``, rad/ms.
         """
         return membrane_admittance(self, neuron, voltages, frequencies).real
+
+    def holding_current(self, neuron: int, voltages: NDArray) -> NDArray[np.float64]:
+        """Injected current that holds a neuron without synapses at each voltage, nA."""
+        return holding_current(self, neuron, voltages)
+
+    def bifurcations(self, neuron: int, voltages: NDArray) -> list[Bifurcation]:
+        """Of a neuron without synapses, see :func:`~.rmm_linear.bifurcations`."""
+        return bifurcations(self, neuron, voltages)
+
+    def lyapunov_exponent(self, voltage: NDArray, hidden: Tensor, injected: NDArray, forcing: float) -> float:
+        """Per second, see :func:`~.rmm_linear.lyapunov_exponent`."""
+        return lyapunov_exponent(self, voltage, hidden, injected, forcing)
 
     def penalty(self) -> Tensor:
         """What weight decay acts on: squares of all weights, leaks and conductances; no biases."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch.nn import functional as F
 
-from ..contracts import SynapseConstants
+from ..contracts import Bifurcation, SynapseConstants
 
 if TYPE_CHECKING:
     from .filters import FilterBank
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
     from .rmm_currents import Current, MechanisticSynapse
 
 Array = NDArray[np.float64]
-
-
-class Bifurcation(NamedTuple):
-    """Where an isolated neuron's rest changes its stability.
-
-    Attributes:
-        kind: ``saddle-node`` (a real eigenvalue crosses 1) or ``Hopf`` (a pair crosses the unit circle).
-        voltage_mv: Of the rest.
-        frequency_hz: Of the oscillation that is born; 0 for a saddle-node.
-        current_na: Injected current that holds the rest.
-    """
-
-    kind: str
-    voltage_mv: float
-    frequency_hz: float
-    current_na: float
 
 
 def frequency_response(bank: FilterBank, frequencies: Array) -> NDArray[np.complex128]:

@@ -51,6 +51,10 @@ class HalfCenterTruth:
         """``G(v, ω)`` of a soma with its axon and its h current, ``(voltage, frequency)``, µS."""
         return ClampedNeuron(self.simulator.circuit, neuron).admittance(voltages, frequencies).real
 
+    def holding_current(self, neuron: int, voltages: Array) -> Array:
+        """Injected current that holds a soma, its axon and its h current at rest without synapses, nA."""
+        return ClampedNeuron(self.simulator.circuit, neuron).holding_current(voltages)
+
     def interventions(self, trial: int, first: int, steps: int) -> list[Intervention]:
         """The trial simulated up to sample ``first`` and on from there with each of :data:`CHANGES`, without noise."""
         simulator = self.simulator

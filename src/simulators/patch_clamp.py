@@ -21,6 +21,8 @@ from ..contracts import ClampRecording
 from ..errors import ConfigError, did_you_mean
 
 Array = NDArray[np.float64]
+#: Rest before a sweep: slow inactivation of calcium takes a quarter of a second, and must be over where a fit begins.
+SETTLE_MS = 2000.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class PatchClampSimulator:
         chaotic: Amplitude of the chaotic current, µA/cm² (times ``area``).
         offset: Its mean.
         steps: Lowest and highest step.
-        rest_ms: Without current at the start of a sweep; before it, the neuron rests for half a second.
+        rest_ms: Without current at the start of a sweep; before it, the neuron rests for two seconds.
         half_sd_mv: Model error: how far this cell's half-activations deviate from the nominal ones, mV.
         kinetics_sd: The same for widths and time constants, as a fraction.
         conductance_spread: Conductances are drawn log-uniformly between 1/spread and spread times nominal.
@@ -189,7 +191,7 @@ class PatchClampSimulator:
         ratios = self.ratios(condition)
         theta[list(self.neuron.conductances)] *= ratios
         current = self.current(seed)
-        before = round(500 / self.dt_ms)
+        before = round(SETTLE_MS / self.dt_ms)
         whole = np.concatenate([np.zeros(before), current])
         run = follow(self.neuron, theta, whole, self.dt_ms, -65.0, states=True, substeps=self.substeps)
         voltage = run.voltage[before:]

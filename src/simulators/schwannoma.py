@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class SchwannomaSimulator:
         max_exams: Longest course of a patient.
         paired: Share of exams with both sequences; of the others, 60 % have T2w only.
         operated: Share of patients with two or more exams who are operated on after one of them.
+        healthy: Share of people examined who have no tumour; the others stay the same whatever it is.
         fine_mm: Spacing of the grid on which anatomy is drawn.
         pixel_factor: Factor on the sites' pixel size, for cheap volumes.
         fov_mm: Field of view instead of the sites' own.
@@ -56,6 +57,7 @@ class SchwannomaSimulator:
     max_exams: int = 3
     paired: float = 0.4
     operated: float = 0.2
+    healthy: float = 0.0
     fine_mm: float = 0.7
     pixel_factor: float = 1.0
     fov_mm: tuple[float, float, float] | None = None
@@ -69,7 +71,7 @@ class SchwannomaSimulator:
             raise ConfigError(f"max_exams={self.max_exams}: a simulated patient has one to three exams")
         if not 0.3 <= self.fine_mm <= 2.0:
             raise ConfigError(f"fine_mm={self.fine_mm:g}: the anatomy needs a grid of 0.3 to 2 mm")
-        for name in ("paired", "operated"):
+        for name in ("paired", "operated", "healthy"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name):g}: is a share, from 0 to 1")
 
@@ -97,6 +99,8 @@ class SchwannomaSimulator:
             bank = self.shapes[int(rng.integers(len(self.shapes)))]
         shape, latent = draw_shape(rng, grade, bank), draw_latent(rng, volume)
         course = draw_course(rng, volume, self.max_exams, self.operated)
+        if np.random.default_rng(np.random.SeedSequence((data_seed, number, 1))).random() < self.healthy:
+            course = replace(course, volumes_ml=(0.0,) * len(course.months), operated_before=None)
         side = 1.0 if rng.random() < 0.54 else -1.0
         margin = 12.0
         half = tuple(0.5 * f * 1.05 + margin for f in site.fov_mm)
@@ -172,6 +176,8 @@ class _Tumour:
 
     def at(self, wanted_ml: float, residual_mm: float | None, rng: np.random.Generator) -> _State:
         """The tumour at a volume; after surgery, what is left lateral of ``residual_mm`` along the canal."""
+        if wanted_ml == 0:
+            return _State(self.part, np.full_like(self.x, 50.0), None, np.zeros(3, np.float32), 0.0, 0.0, 0)
         scale = np.float32(float(self.head.form.scale.mean()))
 
         def distance(size_mm: float) -> Array:

@@ -18,10 +18,13 @@ from .base import BaseTask
 from .circuit_truth import (
     AfterChange,
     ConductanceMap,
+    Stability,
     after_changes,
     change_scores,
     conductance_maps,
     conductance_scores,
+    stability,
+    stability_scores,
     synapse_scores,
 )
 from .forcing import GeneralisedTeacherForcing, MultipleShooting, Shots, ShotStates, TeacherForcing
@@ -86,6 +89,7 @@ class Circuit(BaseTask):
         self.register_buffer("fitted", torch.tensor(False))
         self.states: ShotStates | None = None
         self.conductances: list[ConductanceMap] = []
+        self.stability: Stability | None = None
         self.changes: list[AfterChange] = []
         self._position = self._following = torch.empty(0, dtype=torch.int64)
 
@@ -254,6 +258,10 @@ class Circuit(BaseTask):
             with torch.inference_mode(False), torch.enable_grad():  # linearising takes derivatives
                 self.conductances = conductance_maps(self.model, truth, recording.voltage[first:])
                 scores |= conductance_scores(self.conductances) | synapse_scores(self.model, truth)
+                self.stability = stability(
+                    self.model, truth, recording.voltage[first:], recording.current[first:], self._table[row]
+                )
+                scores |= stability_scores(self.stability)
         steps = min(round(self.counterfactual_s * rate), len(recording.voltage) - first)
         if steps:
             start = torch.from_numpy(recording.voltage[first].astype(np.float32))
@@ -335,12 +343,14 @@ class Circuit(BaseTask):
         return {name: float(np.mean(kept)) for name, values in collected.items() if (kept := finite(values)).size}
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
-        """The first test segment, voltages and synaptic currents; of a simulation, conductances and interventions."""
-        from .circuit_figures import draw_changes, draw_conductances, draw_free_run
+        """The first test segment; of a simulation also conductances, stability and interventions."""
+        from .circuit_figures import draw_changes, draw_conductances, draw_free_run, draw_stability
 
         drawn = [draw_free_run(folder / "voltage.png", self.predictions)] if self.predictions else []
         if self.conductances:
             drawn.append(draw_conductances(folder / "conductance.png", self.conductances))
+        if self.stability is not None:
+            drawn.append(draw_stability(folder / "stability.png", self.stability))
         if self.changes:
             drawn.append(draw_changes(folder / "interventions.png", self.changes, self.dynamics.dt_ms))
         return drawn

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..contracts import Predictions
-from .circuit_truth import FREQUENCIES, AfterChange, ConductanceMap
+from .circuit_truth import FORCINGS, FREQUENCIES, AfterChange, ConductanceMap, Stability
 
 #: Where voltages after an intervention are drawn, mV.
 _SHOWN_MV = (-80.0, -15.0)
@@ -78,6 +78,36 @@ def draw_conductances(path: Path, maps: list[ConductanceMap]) -> Path:
         row[2].set_ylabel("G (µS)")
     axes[0, 2].set_title("cuts: true solid, learned dashed", fontsize="medium")
     axes[0, 2].legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_stability(path: Path, found: Stability) -> Path:
+    """Currents that hold isolated neurons, with the model's bifurcations, and Lyapunov exponents under forcing.
+
+    Args:
+        path: Where to.
+        found: Of a trained model.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    *currents, last = figure.subplots(1, len(found.voltages) + 1)
+    for n, axis in enumerate(currents):
+        axis.plot(found.voltages[n], found.true[n], "k", label="circuit")
+        axis.plot(found.voltages[n], found.learned[n], "r--", label="model")
+        for kind, marker in (("saddle-node", "s"), ("Hopf", "o")):
+            here = [b for b in found.bifurcations[n] if b.kind == kind]
+            axis.plot([b.voltage_mv for b in here], [b.current_na for b in here], "r" + marker, mfc="w", label=kind)
+        axis.set_title(f"neuron {n + 1}, no synapses", fontsize="medium")
+        axis.set_xlabel("held at (mV)")
+        axis.set_ylabel("by a current of (nA)")
+    currents[0].legend(fontsize="small")
+    last.plot(FORCINGS, found.lyapunov, "ro-")
+    last.axhline(0, color="0.8", lw=0.8, zorder=0)
+    last.set_title("along the recording", fontsize="medium")
+    last.set_xlabel("forcing γ")
+    last.set_ylabel("largest Lyapunov exponent (1/s)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contracts import CircuitTruth, DynamicsModel, ReadableModel
+from ..contracts import Bifurcation, CircuitTruth, DynamicsModel, ReadableModel
 from ..metrics.bursts import rhythm_errors
 from ..metrics.circuit_scores import spike_train, state_space_divergence
 
@@ -19,6 +19,8 @@ SETTLING = 0.2
 #: voltages between these quantiles of the recorded ones.
 FREQUENCIES = np.geomspace(5e-3, 5.0, 31)
 N_VOLTAGES, VISITED = 21, (0.05, 0.95)
+#: ``γ`` at which Lyapunov exponents are taken, and the length of the recording that they are taken along.
+FORCINGS, LYAPUNOV_STEPS = (0.0, 0.02, 0.05, 0.1, 0.2), 30_000
 
 
 class ConductanceMap(NamedTuple):
@@ -33,6 +35,24 @@ class ConductanceMap(NamedTuple):
     voltages: np.ndarray
     learned: np.ndarray
     true: np.ndarray
+
+
+class Stability(NamedTuple):
+    """What a trained model does at rest and along a recording.
+
+    Attributes:
+        voltages: At which isolated neurons are held, ``(neuron, voltage)``, mV.
+        learned: Currents that hold them, the same shape, nA.
+        true: The same of the circuit.
+        bifurcations: Of each learned neuron.
+        lyapunov: Largest exponent at each of :data:`FORCINGS`, per second.
+    """
+
+    voltages: np.ndarray
+    learned: np.ndarray
+    true: np.ndarray
+    bifurcations: list[list[Bifurcation]]
+    lyapunov: np.ndarray
 
 
 class AfterChange(NamedTuple):
@@ -58,6 +78,33 @@ def conductance_maps(model: ReadableModel, truth: CircuitTruth, recorded: np.nda
         learned, true = (part.conductance(n, voltages, FREQUENCIES) for part in (model, truth))
         maps.append(ConductanceMap(voltages, learned, true))
     return maps
+
+
+def stability(
+    model: ReadableModel, truth: CircuitTruth, recorded: np.ndarray, injected: np.ndarray, hidden: Tensor
+) -> Stability:
+    """Steady currents, bifurcations and Lyapunov exponents of a trained model.
+
+    Args:
+        model: The model.
+        truth: Of the circuit.
+        recorded: From the moment of ``hidden`` on, ``(time, node)``, mV.
+        injected: Likewise, nA.
+        hidden: At the start, ``(hidden,)``.
+    """
+    edges = [np.quantile(recorded[:, n], VISITED) for n in range(recorded.shape[1])]
+    voltages = np.array([np.linspace(low, high, N_VOLTAGES) for low, high in edges])
+    learned, true = (np.array([part.holding_current(n, v) for n, v in enumerate(voltages)]) for part in (model, truth))
+    steps = min(LYAPUNOV_STEPS, len(recorded) - 1)
+    along = recorded[: steps + 1], hidden, injected[:steps]
+    exponents = np.array([model.lyapunov_exponent(*along, forcing) for forcing in FORCINGS])
+    return Stability(voltages, learned, true, [model.bifurcations(n, v) for n, v in enumerate(voltages)], exponents)
+
+
+def stability_scores(found: Stability) -> dict[str, float]:
+    """Error of the holding current over the truth's deviation, mean over neurons; Lyapunov exponent of the free run."""
+    error = np.sqrt(((found.learned - found.true) ** 2).mean(axis=1)) / found.true.std(axis=1)
+    return {"holding_current_error": float(error.mean()), "lyapunov_per_s": float(found.lyapunov[0])}
 
 
 def conductance_scores(maps: list[ConductanceMap]) -> dict[str, float]:

@@ -19,19 +19,17 @@ from ..metrics.growth import Measured
 from ..metrics.koos_grading import GRADES, fit_grades
 from ..metrics.schwannoma_measures import FEATURES, grading_features, mid_plane_mm
 from ..metrics.segmentation_scores import score_exams
-from ..metrics.volume_interval import conformal_offset, widened
 from ..plotting import browsed
 from .base import BaseTask
 from .growth_report import write_growth
 from .mri_augmentation import Augmentation
+from .segmentation_calibration import Calibration, Tried, calibrate, look
 from .segmentation_figures import Panel, exam_figure, exam_plot
-from .segmentation_inference import CUTS, Cut, volume_logits
+from .segmentation_inference import volume_logits
 from .segmentation_loss import deep_dice_ce, dice_ce
 from .segmentation_report import write_report
-from .segmentation_rows import clinical, exam_row, shown
+from .segmentation_rows import alone, alone_row, clinical, exam_row, shown
 
-#: Probabilities whose volumes are the ends of the interval before it is calibrated.
-_ROUGH = (0.7, 0.3)
 #: Tested exams in the report's case browser, evenly spaced by Dice.
 _CASES = 7
 
@@ -51,6 +49,9 @@ class Segmentation(BaseTask):
         mirror_train_only: Mirror in training only.
         choose_cut: Choose threshold and components on validation; else 0.5 and all components.
         coverage: Of the interval of the volume, given that there is a tumour.
+        test_inputs: Modalities of which each is also validated and tested alone, with a cut and an interval of its own;
+            metrics bear its name (``T2w_dsc_mean``). A network of two modalities that was trained with dropout of
+            modalities gives all input settings of a paper at once.
         **arguments: See :class:`BaseTask`.
     """
 
@@ -68,6 +69,7 @@ class Segmentation(BaseTask):
         mirror_train_only: bool = True,
         choose_cut: bool = True,
         coverage: float = 0.9,
+        test_inputs: Sequence[str] = (),
         **arguments: Any,
     ):
         super().__init__(model, **arguments)
@@ -80,24 +82,29 @@ class Segmentation(BaseTask):
         self.augmentation = Augmentation(model.patch_size, mirror) if augment else None  # type: ignore[arg-type]
         self.test_mirror = mirror and not mirror_train_only
         self.choose_cut, self.coverage = choose_cut, coverage
-        # Threshold, largest component only, least volume in ml, offset of the interval, exams that it comes from.
-        self.register_buffer("calibration", torch.tensor([0.5, 0.0, 0.0, float("nan"), 0.0], dtype=torch.float64))
+        self.test_inputs = tuple(test_inputs)
+        # A row for exams as they are, one for each modality alone.
+        rows = [Calibration().numbers()] * (1 + len(self.test_inputs))
+        self.register_buffer("calibration", torch.tensor(rows, dtype=torch.float64))
         # Intercept and weights of each Koos grade, NaN until exams with known grades were seen.
         self.register_buffer("grading", torch.full((len(GRADES), 1 + len(FEATURES)), float("nan"), dtype=torch.float64))
-        self._seen: list[dict[str, Any]] = []
+        self._seen: list[list[Tried]] = []
         self._probability: NDArray[np.float32] = np.zeros((0, 0, 0), np.float32)
 
-    @property
-    def cut(self) -> Cut:
-        """How probabilities become a mask."""
-        threshold, largest, least, *_ = self.calibration.tolist()
-        return Cut(threshold, bool(largest), least)
+    def calibrated(self, there: Sequence[str] = ()) -> Calibration:
+        """What validation chose for an exam with these modalities."""
+        row = 1 + self.test_inputs.index(there[0]) if len(there) == 1 and there[0] in self.test_inputs else 0
+        return Calibration.of(self.calibration[row].tolist())
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether validation had enough exams for the interval to keep its coverage (nine for 0.9)."""
-        offset, count = self.calibration[3:].tolist()
-        return math.isfinite(offset) and math.ceil((count + 1) * self.coverage) <= count
+    def setup(self, stage: str) -> None:
+        """Lightning hook: refuse other data, and inputs that they have not."""
+        super().setup(stage)
+        known = getattr(getattr(self.trainer, "datamodule", None), "modalities", self.test_inputs)
+        if self.test_inputs and (len(known) < 2 or not set(self.test_inputs) <= set(known)):
+            raise ConfigError(
+                f"task.test_inputs={list(self.test_inputs)}: names modalities of a network with two or more; "
+                f"datamodule.modalities={list(known)}"
+            )
 
     def step(self, batch: MRIBatch, stage: str) -> Tensor:
         """Loss of a batch of patches, or of a whole exam, whose probabilities are kept for its scores."""
@@ -116,31 +123,32 @@ class Segmentation(BaseTask):
 
     def on_validation_epoch_start(self) -> None:
         """Lightning hook."""
-        self._seen = []
+        self._seen = [[] for _ in range(len(self.calibration))]
 
     def validation_step(self, batch: MRIBatch, batch_idx: int) -> None:
-        """Lightning hook: what each cut would make of the exam."""
+        """Lightning hook: what each cut would make of the exam, and of each modality alone."""
         self.step(batch, "val")
         voxel_ml = float(batch.spacing_mm[0].prod()) / 1000
         truth = batch.mask[0].cpu().numpy() > 0
-        dices = [_dice(truth, cut(self._probability, voxel_ml)) for cut in (CUTS if self.choose_cut else CUTS[:1])]
-        rough = [float((self._probability > p).sum()) * voxel_ml for p in _ROUGH]
-        self._seen.append({"dice": dices, "rough": rough, "truth": float(truth.sum()) * voxel_ml})
+        self._seen[0].append(look(self._probability, truth, voxel_ml))
+        modalities = self.trainer.datamodule.modalities if self.test_inputs else ()  # type: ignore[attr-defined]
+        for seen, name in zip(self._seen[1:], self.test_inputs, strict=True):
+            channel = modalities.index(name)
+            if batch.present[0, channel]:
+                image = torch.zeros_like(batch.image)
+                image[:, channel] = batch.image[:, channel]
+                seen.append(look(self._tumour(image), truth, voxel_ml))
 
     def on_validation_epoch_end(self) -> None:
         """Choose the cut and calibrate the interval."""
         if not self._seen or self.trainer.sanity_checking:
             return
-        means = np.mean([exam["dice"] for exam in self._seen], axis=0)
-        best = CUTS[int(means.argmax())]
-        # The interval is that of a tumour's volume, given that there is one: in an exam without, any false volume is
-        # infinitely larger than the truth.
-        ill = [exam for exam in self._seen if exam["truth"] > 0]
-        low, high = np.array([exam["rough"] for exam in ill]).reshape(-1, 2).T
-        offset = conformal_offset(low, high, np.array([exam["truth"] for exam in ill]), self.coverage)
-        values = [best.threshold, float(best.largest), best.least_ml, offset, float(len(ill))]
-        self.calibration.copy_(torch.tensor(values, dtype=torch.float64))
-        self.log("val/dice", float(means.max()), sync_dist=True)
+        for row, seen in zip(self.calibration, self._seen, strict=True):
+            if seen:
+                chosen, dice = calibrate(seen, self.coverage, self.choose_cut)
+                row.copy_(torch.tensor(chosen.numbers(), dtype=torch.float64))
+                if seen is self._seen[0]:
+                    self.log("val/dice", dice, sync_dist=True)
         self._seen = []
         if self.grading.isnan().all():
             self._fit_grading()
@@ -158,19 +166,19 @@ class Segmentation(BaseTask):
         self.grading.copy_(torch.from_numpy(fit_grades(features, grades)))
 
     def predict_rows(self, batch: MRIBatch) -> dict[str, Tensor]:
-        """One row an exam, scored on the grid of its reference image."""
+        """One row an exam, scored on the grid of its reference image; alone, each modality is its own reference."""
         grading = self.grading.cpu().numpy()
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        found = exam_row(datamodule, batch, self._probability, self.cut, self.interval, grading)
+        exam = datamodule.exam(int(batch.window[0]))
+        calibration = self.calibrated([kind for kind in datamodule.modalities if kind in exam.images])
+        found = exam_row(datamodule, batch, self._probability, calibration, grading)
+        for name in self.test_inputs:
+            single = alone(exam, name)
+            probability = self.segment(datamodule, single) if single.images else None
+            found |= alone_row(datamodule, single, name, probability, self.calibrated([name]))
         found["coverage"] = self.coverage
         columns = {name: torch.tensor([value], dtype=torch.float64) for name, value in found.items()}
         return {"window": batch.window.cpu(), "koos": batch.koos.cpu(), **columns}
-
-    def interval(self, probability: NDArray[np.float32], voxel_ml: float) -> tuple[float, float]:
-        """Calibrated interval of the volume, ml; NaN before the first validation."""
-        low, high = (np.array([float((probability > p).sum()) * voxel_ml]) for p in _ROUGH)
-        low, high = widened(low, high, float(self.calibration[3]))
-        return float(low[0]), float(high[0])
 
     @classmethod
     def score(cls, predictions: Predictions) -> dict[str, float]:
@@ -214,7 +222,8 @@ class Segmentation(BaseTask):
             row = int(self.predictions["window"][index])
             exam = datamodule.exam(row)
             kind, image, affine = datamodule.reference_grid(exam)
-            mask = self.cut(datamodule.to_native(self.segment(datamodule, exam), affine, image), image.voxel_ml)
+            native = datamodule.to_native(self.segment(datamodule, exam), affine, image)
+            mask = self.calibrated(list(exam.images)).cut(native, image.voxel_ml)
             panels.append((f"{exam.name} {kind}, Dice {dsc[index]:.2f}", image, exam.masks.get(kind), mask))
         return panels
 
@@ -236,16 +245,18 @@ class Segmentation(BaseTask):
                 f"{source}: exams share a name up to the first dot ({', '.join(names)}); rename the folders"
             )
         paths = []
-        courses: dict[str, list[tuple[str, Measured]]] = defaultdict(list)
+        courses: dict[str, list[tuple[str, Measured, bool]]] = defaultdict(list)
         for exam in exams:
             kind, image, affine = datamodule.reference_grid(exam)
             case, probability = self._segment(datamodule, exam)
             native = datamodule.to_native(probability, affine, image)
-            mask = self.cut(native, image.voxel_ml)
-            interval = self.interval(native, image.voxel_ml) if self.calibrated else None
             there = {kind: kind in exam.images for kind in datamodule.modalities}
+            calibration = self.calibrated([known for known, is_there in there.items() if is_there])
+            mask = calibration.cut(native, image.voxel_ml)
+            sure = calibration.holds(self.coverage)
+            interval = calibration.interval(native, image.voxel_ml) if sure else None
             spacing = datamodule.plan.spacing_mm
-            planned = self.cut(probability, math.prod(spacing) / 1000)
+            planned = calibration.cut(probability, math.prod(spacing) / 1000)
             judged = clinical(case.image, np.array(case.present), planned, spacing, self.grading.cpu().numpy())
             paths.append(datamodule.write_mask(target / f"{exam.session}_mask.nii.gz", mask, image))
             paths += write_report(exam.session, kind, image, mask, interval, self.coverage, there, judged, target)
@@ -253,11 +264,11 @@ class Segmentation(BaseTask):
                 volume = int(mask.sum()) * image.voxel_ml
                 low, high = interval or (volume, volume)
                 measured = Measured(volume, low, high, self.coverage, exam.months)
-                courses[exam.patient].append((exam.session, measured))
+                courses[exam.patient].append((exam.session, measured, sure))
         for patient, course in courses.items():
             if len(course) > 1:
-                sessions, measures = zip(*course, strict=True)
-                paths += write_growth(patient, sessions, measures, self.calibrated, target)
+                sessions, measures, sure_of = zip(*course, strict=True)
+                paths += write_growth(patient, sessions, measures, all(sure_of), target)
         return paths
 
     def segment(self, datamodule: Any, exam: Any) -> NDArray[np.float32]:
@@ -270,12 +281,11 @@ class Segmentation(BaseTask):
         """An exam on the planned grid and the probability of tumour there."""
         self.eval()
         case = datamodule.prepare_exam(exam)
-        logits = volume_logits(self.model, torch.from_numpy(case.image[None]).to(self.device), self.test_mirror)
+        image = torch.from_numpy(case.image[None]).to(self.device)
+        return case, self._tumour(image, self.test_mirror)
+
+    def _tumour(self, image: Tensor, mirror: bool = False) -> NDArray[np.float32]:
+        """Probability of tumour in a whole exam, ``(x, y, z)``."""
+        logits = volume_logits(self.model, image, mirror)
         probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()
-        return case, probability
-
-
-def _dice(truth: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
-    """Dice; two empty masks agree."""
-    total = int(truth.sum()) + int(mask.sum())
-    return 2.0 * int((truth & mask).sum()) / total if total else 1.0
+        return probability

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contracts import MRIBatch
+from ..contracts import Exam, MRIBatch
 from ..metrics.koos_grading import grade_probabilities
 from ..metrics.schwannoma_measures import axial_diameter_mm, grading_features, largest_component, mid_plane_mm, parts
 from ..metrics.segmentation_scores import SCORES, score_pair
-from .segmentation_inference import Cut
+from .segmentation_calibration import Calibration
 
 Array = NDArray[np.floating]
 Triple = tuple[float, float, float]
-Interval = Callable[[Array, float], tuple[float, float]]
+#: Columns of a mask's scores.
+_MASK = (*SCORES, "low_ml", "high_ml")
 
 
 def exam_row(
-    datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], cut: Cut, interval: Interval, grading: Array
+    datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], calibration: Calibration, grading: Array
 ) -> dict[str, float]:
     """Scores, interval and clinical numbers of one exam, by column.
 
@@ -31,24 +32,57 @@ def exam_row(
         datamodule: Holds the exam.
         batch: The exam.
         probability: Of tumour on the planned grid, ``(x, y, z)``.
-        cut: Probability to mask.
-        interval: Probability and voxel's ml to the ends of the volume's interval, ml.
+        calibration: Of exams with these modalities.
         grading: From :func:`~neurotwin.metrics.koos_grading.fit_grades`.
     """
     row = int(batch.window[0])
     exam = datamodule.exam(row)
-    kind, image, affine = datamodule.reference_grid(exam)
-    native = datamodule.to_native(probability, affine, image)
-    mask = cut(native, image.voxel_ml)
-    truth = exam.masks[kind].data > 0 if kind in exam.masks else datamodule.moved_mask(exam, image)
-    found = score_pair(truth, mask, image.spacing_mm)
-    found["low_ml"], found["high_ml"] = interval(native, image.voxel_ml)
+    kind, image, _ = datamodule.reference_grid(exam)
+    found, truth = _scored(datamodule, exam, probability, calibration)
     if datamodule.two_readers:
         again = dict.fromkeys(SCORES, float("nan"))
         if kind in exam.masks and kind in exam.second:
             again = score_pair(truth, exam.second[kind].data > 0, image.spacing_mm)
         found |= {f"reader_{name}": value for name, value in again.items()}
-    return found | _reported(datamodule, batch, probability, cut, grading) | _course(datamodule, exam, row, found)
+    reported = _reported(datamodule, batch, probability, calibration, grading)
+    return found | reported | _course(datamodule, exam, row, found)
+
+
+def alone(exam: Exam, kind: str) -> Exam:
+    """The exam with one of its modalities only, or with none if it lacks that one."""
+    stores = ({k: v for k, v in store.items() if k == kind} for store in (exam.images, exam.masks))
+    images, masks = stores
+    return replace(exam, images=images, masks=masks or exam.masks, second={})
+
+
+def alone_row(
+    datamodule: Any, exam: Exam, kind: str, probability: NDArray[np.float32] | None, calibration: Calibration
+) -> dict[str, float]:
+    """Scores and interval of an exam by one modality, by column with its name in front; NaN where it was not taken.
+
+    Args:
+        datamodule: Holds the exam.
+        exam: From :func:`alone`.
+        kind: The modality.
+        probability: Of tumour on the grid that is planned for the exam.
+        calibration: Of exams with this modality alone.
+    """
+    found = dict.fromkeys(_MASK, float("nan"))
+    if probability is not None:
+        found, _ = _scored(datamodule, exam, probability, calibration)
+    return {f"{kind}_{name}": value for name, value in found.items()}
+
+
+def _scored(
+    datamodule: Any, exam: Exam, probability: NDArray[np.float32], calibration: Calibration
+) -> tuple[dict[str, float], NDArray[np.bool_]]:
+    """Scores and interval on the grid of the exam's reference image, and the label there."""
+    kind, image, affine = datamodule.reference_grid(exam)
+    native = datamodule.to_native(probability, affine, image)
+    truth = exam.masks[kind].data > 0 if kind in exam.masks else datamodule.moved_mask(exam, image)
+    found = score_pair(truth, calibration.cut(native, image.voxel_ml), image.spacing_mm)
+    found["low_ml"], found["high_ml"] = calibration.interval(native, image.voxel_ml)
+    return found, truth
 
 
 def clinical(
@@ -80,10 +114,10 @@ def clinical(
 
 
 def _reported(
-    datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], cut: Cut, grading: Array
+    datamodule: Any, batch: MRIBatch, probability: NDArray[np.float32], calibration: Calibration, grading: Array
 ) -> dict[str, float]:
     spacing = datamodule.plan.spacing_mm
-    mask = cut(probability, float(np.prod(spacing)) / 1000)
+    mask = calibration.cut(probability, float(np.prod(spacing)) / 1000)
     label = largest_component(batch.mask[0].cpu().numpy() > 0)
     found = clinical(batch.image[0].cpu().numpy(), batch.present[0].cpu().numpy(), mask, spacing, grading)
     return {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from neurotwin.metrics.segmentation_scores import SCORES, human_limit, score_exams, score_pair
-from neurotwin.metrics.volume_interval import conformal_offset, widened
+from neurotwin.metrics.volume_interval import conformal_offset, radius_mm, widened
 
 
 def cube(first, last, shape=(20, 20, 20)):
@@ -81,6 +81,16 @@ def test_a_second_reader_is_scored_on_the_exams_that_have_one():
     assert found["dsc_mean"] == pytest.approx((1 + 2 * 500 / 1500) / 2)
 
 
+def test_one_modality_alone_is_scored_like_all():
+    whole = table(*(score_pair(cube(5, 15), cube(5, last), (1, 1, 1)) for last in (15, 10)))
+    single = [dict.fromkeys(SCORES, float("nan")), score_pair(cube(5, 15), cube(5, 10), (1, 1, 1))]
+    rows = whole | {f"T2w_{name}": np.array([one[name] for one in single]) for name in SCORES}
+    rows |= {"T2w_low_ml": np.array([np.nan, 0.9]), "T2w_high_ml": np.array([np.nan, 1.1])}
+    found = score_exams(rows)
+    assert (found["T2w_exams"], found["T2w_interval_coverage"]) == (1, 1)
+    assert found["T2w_dsc_mean"] == pytest.approx(2 * 500 / 1500)
+
+
 def test_width_of_intervals_is_relative_to_the_truth():
     rows = table(score_pair(cube(5, 15), cube(5, 15), (1, 1, 1)), score_pair(cube(0, 0), cube(0, 0), (1, 1, 1)))
     rows |= {"low_ml": np.array([0.8, 0.2]), "high_ml": np.array([1.3, 0.4])}
@@ -94,8 +104,16 @@ def test_human_limits_at_the_quartiles():
 
 def test_conformal_offset_is_the_rank_that_covers():
     truth = np.ones(19)
-    low = truth * np.exp(np.arange(19) / 10) - 0.02 * (1 - np.exp(np.arange(19) / 10))  # log low - log truth = k / 10
+    low = 4 / 3e3 * np.pi * (radius_mm(truth) + np.arange(19) / 10) ** 3  # radii differ by k / 10 mm
     assert conformal_offset(low, low + 1, truth) == pytest.approx(1.7)  # ceil(20 * 0.9) = 18th smallest
+
+
+def test_intervals_move_by_the_same_distance_at_every_size():
+    low, high = widened(np.array([0.1, 10.0]), np.array([0.1, 10.0]), 0.3)
+    np.testing.assert_allclose(radius_mm(high) - radius_mm(low), 0.6)
+    assert (high - low)[0] / 0.1 > 4 * (high - low)[1] / 10
+    low, high = widened(np.array([0.0]), np.array([0.0]), 2.0)
+    assert (low[0], radius_mm(high)[0]) == (0.0, pytest.approx(2.0)), "a tumour that was not found"
 
 
 def test_intervals_cover_what_they_promise():

@@ -60,7 +60,8 @@ FAMILIES = {
     "closed form": ("acker2024/simulated_rule", ["model=fc_edge_ridge", *(f"datamodule.{o}" for o in _FC)]),
 }
 Case = namedtuple("Case", "family point kind epoch batch")
-TIMEOUT_S = 180
+#: After which a process counts as hanging, wall seconds: on a busy machine a first compilation takes minutes.
+TIMEOUT_S = 1200
 
 
 def draw_cases(n, seed=0, families=tuple(FAMILIES), mounts=True, several=True):
@@ -292,15 +293,21 @@ def matrix(cases, folder):
         shutil.rmtree(place)
 
 
-def share(cases, number, jobs, output):
-    """Every ``jobs``-th case from ``number`` on; writes after each, so that what was done is never lost."""
-    rows = []
+def share(cases, number, jobs, output, commit):
+    """Every ``jobs``-th case from ``number`` on; written after each, and a later call at that commit goes on there."""
+    chosen = cases[number::jobs]
+    done = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {"commit": None}
+    rows, before = [], 0
+    if done["commit"] == commit and [[row[n] for n in Case._fields] for row in done["cases"]] == [
+        list(case) for case in chosen[: len(done["cases"])]
+    ]:
+        rows, before = done["cases"], done["cpu_seconds"]
     with tempfile.TemporaryDirectory() as folder:
-        for case, broken, seconds in matrix(cases[number::jobs], Path(folder)):
+        for case, broken, seconds in matrix(chosen[len(rows) :], Path(folder)):
             rows.append({**case._asdict(), "broken": broken, "seconds": round(seconds, 1)})
             print("ok  " if not broken else "FAIL", " | ".join(case[:3]), broken or "", flush=True)
-            used = os.times()
-            output.write_text(json.dumps({"cpu_seconds": round(sum(used[:4])), "cases": rows}), encoding="utf-8")
+            done = {"commit": commit, "cpu_seconds": before + round(sum(os.times()[:4])), "cases": rows}
+            output.write_text(json.dumps(done), encoding="utf-8")
 
 
 def command_line():
@@ -315,13 +322,14 @@ def command_line():
     cases = draw_cases(options.faults, options.seed, mounts=can_mount(), several=not options.one_process)
     options.output.parent.mkdir(exist_ok=True)
     parts = [options.output.with_suffix(f".{number}.part") for number in range(options.jobs)]
-    for part in parts:
-        part.unlink(missing_ok=True)
+    commit = (git_state() or {}).get("commit")
     if options.jobs == 1:
-        share(cases, 0, 1, parts[0])
+        share(cases, 0, 1, parts[0], commit)
     else:
         context = multiprocessing.get_context("fork")
-        children = [context.Process(target=share, args=(cases, k, options.jobs, part)) for k, part in enumerate(parts)]
+        children = [
+            context.Process(target=share, args=(cases, k, options.jobs, part, commit)) for k, part in enumerate(parts)
+        ]
         for child in children:
             child.start()
         for child in children:
@@ -330,7 +338,7 @@ def command_line():
     results = [row for part in found for row in part["cases"]]
     failed = sum(bool(row["broken"]) for row in results)
     summary = {"faults": len(results), "failed": failed, "cpu_seconds": sum(part["cpu_seconds"] for part in found)}
-    summary["commit"] = (git_state() or {}).get("commit")
+    summary["commit"] = commit
     options.output.write_text(json.dumps({**summary, "cases": results}, indent=1) + "\n", encoding="utf-8")
     for part in parts:
         part.unlink()

@@ -8,6 +8,7 @@ from reliability.faults import KINDS, SERVICES
 
 HERE = Path(__file__).parent
 TABLE = HERE.parents[1] / "docs" / "reliability.md"
+BENCHMARKS = HERE.parents[1] / "benchmarks" / "results"
 
 
 def read(name):
@@ -58,7 +59,7 @@ def table():
     for name, row in fuzz["readers"].items():
         failed = row["inputs"] - row["result"] - row["error"]
         lines.append(f"| {name} | {row['inputs']:,} | {row['result']:,} | {row['error']:,} | {failed:,} |")
-    return "\n".join([*lines, *_load(), *_soak()]) + "\n"
+    return "\n".join([*lines, *_load(), *_benchmarks(), *_soak()]) + "\n"
 
 
 def _cost(found):
@@ -84,7 +85,21 @@ def _load():
     for kind, row in found.items():
         cells = [row["file_mb"], row["peak_memory_mb"], row["bound_mb"], row["cpu_seconds"]]
         lines.append(f"| {names[kind]} | {' | '.join(map(str, cells))} |")
-    return lines
+    commits = sorted({str(row.get("commit") or "not recorded")[:7] for row in found.values()})
+    return [*lines, "", f"Commit {', '.join(commits)}."]
+
+
+def _benchmarks():
+    """What the benchmarks have measured of large numbers of runs."""
+    index, kills = (json.loads((BENCHMARKS / f"{n}.json").read_text()) for n in ("run_index", "sweep_kills"))
+    killed = kills["killed"]
+    return [
+        "",
+        f"`neurotwin runs` lists {index['runs']:,} runs in {index['list']['wall_s']:g} s (`benchmarks/run_index.py`).",
+        f"A sweep of {kills['trials']} trials, {kills['at_a_time']} at a time, whose driver was killed",
+        f"{killed['driver_killed']} times, lost {killed['lost']} trials and doubled {killed['doubled']}",
+        "(`benchmarks/sweep_kills.py`).",
+    ]
 
 
 def _soak():
@@ -99,6 +114,9 @@ def _soak():
         f"{100 * grown['memory_mb']:+.1f} % (first {first['memory_mb']:.0f} MB, last {last['memory_mb']:.0f} MB), "
     ]
     lines[-1] += f"file handles by {grown['handles']:+.0f}, threads by {grown['threads']:+.0f}."
+    commit = str(found.get("commit") or "not recorded")[:7]
+    lines += [f"{found['cpu_seconds'] / 60:.0f} CPU-minutes, commit {commit}."]
+    lines += [found["note"]] if "note" in found else []
     return [*lines, "", "`make soak` runs the same for two hours."]
 
 

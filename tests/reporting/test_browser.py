@@ -37,6 +37,7 @@ def path(tmp_path_factory) -> Path:
 def page(browser, path):
     """The opened page; ``page.said`` holds console errors, ``page.asked`` every request."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    opened.set_default_timeout(300_000)  # ms; a busy machine takes minutes to draw what a quiet one draws in a second
     opened.said, opened.asked = [], []
     opened.on("console", lambda message: opened.said.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: opened.said.append(str(error)))

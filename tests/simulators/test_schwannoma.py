@@ -118,6 +118,20 @@ def test_surgery_leaves_little_or_nothing(exams):
     assert min(exam.metadata["volume_ml"] for exam in after) == 0
 
 
+def test_people_without_tumour_leave_the_others_as_they_are():
+    settings = {"max_exams": 1, "sites": ("lake",), **SMALL}
+    healthy, mixed = (SchwannomaSimulator(healthy=share, **settings) for share in (1.0, 0.5))
+    (exam,) = healthy.patient(0, 0)
+    assert (exam.metadata["volume_ml"], exam.metadata["koos"], exam.metadata["side"]) == (0, 0, "")
+    assert not any(store[kind].data.any() for store in (exam.masks, exam.second) for kind in exam.images)
+    patients = [mixed.patient(0, number)[0] for number in range(3)]
+    ill = [number for number, one in enumerate(patients) if one.metadata["volume_ml"] > 0]
+    assert 0 < len(ill) < 3
+    (same,) = SchwannomaSimulator(**settings).patient(0, ill[0])
+    for kind, image in same.images.items():
+        np.testing.assert_array_equal(image.data, patients[ill[0]].images[kind].data)
+
+
 def test_second_observer_is_near_the_first(exams):
     for exam in (e for e in exams if e.metadata["volume_ml"] > 0.5):
         for name, mask in exam.masks.items():

@@ -241,10 +241,16 @@ def test_a_small_circuit_learns_and_is_scored(strategy, optimizer, tmp_path):
     assert np.isfinite([scores["rmse_mv"], scores["synaptic_nrmse_forced"]]).all()
     assert 0 <= scores["angular_separation"] <= 1
     figures = task.figures(tmp_path, data)
-    assert [figure.stem for figure in figures] == ["voltage", "conductance", "interventions"]
+    assert [figure.stem for figure in figures] == ["voltage", "conductance", "stability", "interventions"]
     assert min(figure.stat().st_size for figure in figures) > 1000
     logged = {name.partition("/")[2] for name in trainer.callback_metrics}
-    assert {"conductance_error", "rate_error_hz_silenced", "counterfactual_divergence"} <= logged
+    assert {
+        "conductance_error",
+        "holding_current_error",
+        "lyapunov_per_s",
+        "rate_error_hz_silenced",
+        "counterfactual_divergence",
+    } <= logged
 
 
 def test_a_neuron_counts_where_its_partners_have_long_been_low():

@@ -10,9 +10,11 @@ from neurotwin.simulators import half_center_truth
 from neurotwin.tasks.circuit_truth import (
     AfterChange,
     ConductanceMap,
+    Stability,
     after_changes,
     change_scores,
     conductance_scores,
+    stability_scores,
     synapse_scores,
 )
 
@@ -54,6 +56,21 @@ def test_scores_of_conductances():
     assert conductance_scores([ConductanceMap(voltages, true, true)])["conductance_error"] == 0
     found = conductance_scores([ConductanceMap(voltages, true, true), ConductanceMap(voltages, 3 * true, true)])
     assert found == pytest.approx({"conductance_error": 1.0, "conductance_correlation": 1.0})
+
+
+def test_a_model_that_rests_as_the_circuit_does_has_no_error(data):
+    """Held where ``V = R I``: the error of twice the current is its root mean square over its deviation."""
+    voltages = np.array([np.linspace(-50.0, -40.0, 5)] * 2)
+    current = (voltages + 45) * 0.1
+    same = Stability(voltages, current, current, [[], []], np.array([-1.0]))
+    assert stability_scores(same) == {"holding_current_error": 0.0, "lyapunov_per_s": -1.0}
+    assert stability_scores(same._replace(learned=2 * current))["holding_current_error"] == pytest.approx(1.0)
+
+
+def test_truth_of_the_holding_current_is_where_the_slow_conductance_integrates_to(data):
+    voltages = np.linspace(-50.0, -49.9, 3)
+    rise = np.diff(data.truth.holding_current(0, voltages))
+    assert rise.sum() / 0.1 == pytest.approx(data.truth.conductance(0, voltages[1:2], np.zeros(1))[0, 0], rel=1e-2)
 
 
 def test_scores_after_changes():

@@ -1,7 +1,6 @@
 """A user's exam: mask, numbers and page."""
 
 import json
-from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -12,7 +11,6 @@ from neurotwin.datamodules.formats.volume_files import write_volume
 from neurotwin.datamodules.mri import MRIDataModule
 from neurotwin.errors import DataError
 from neurotwin.tasks.segmentation import Segmentation
-from neurotwin.tasks.segmentation_inference import CUTS
 from neurotwin.tasks.segmentation_report import measure, remarks
 from torch import nn
 
@@ -76,20 +74,13 @@ def test_the_side_follows_the_affine(twin, tmp_path):
 
 
 def test_calibrated_interval_and_escaped_name(twin, tmp_path):
-    twin[0].calibration[3:] = torch.tensor([0.0, 9.0])
+    twin[0].calibration[0, 4:] = torch.tensor([0.0, 9.0])
     _, facts, page = run(twin, exam(tmp_path / "<b>T1.nii.gz"), tmp_path / "out")
     low, high = facts["volume_interval_ml"]
     assert 0 < low <= facts["volume_ml"] * (1 + 1e-9)
     assert facts["volume_ml"] <= high * (1 + 1e-9)
     assert "&lt;b&gt;T1" in page
     assert "<b>T1" not in page
-
-
-def test_eight_exams_do_not_calibrate_nine_tenths(twin):
-    task = twin[0]
-    for count, enough in ((0, False), (8, False), (9, True)):
-        task.calibration[3:] = torch.tensor([0.1, count])
-        assert task.calibrated is enough, count
 
 
 def test_numbers_of_a_box():
@@ -152,7 +143,7 @@ def course(folder, months=("0", "14"), sizes=(9, 11)):
 
 def test_growth_of_a_patient(twin, tmp_path):
     task, datamodule = twin
-    task.calibration[3:] = torch.tensor([0.05, 9.0])
+    task.calibration[0, 4:] = torch.tensor([0.05, 9.0])
     paths = task.predict_file(datamodule, course(tmp_path / "anna"), tmp_path / "out")
     facts = json.loads((tmp_path / "out" / "anna_growth.json").read_text())
     assert [exam["months"] for exam in facts["exams"]] == [0, 14]
@@ -183,7 +174,7 @@ def test_without_months_nothing_is_said_about_growth(twin, tmp_path):
 
 
 def test_no_tumour(twin, tmp_path):
-    twin[0].calibration[0] = 2.0  # no probability is as high
+    twin[0].calibration[0, 0] = 2.0  # no probability is as high
     mask, facts, page = run(twin, exam(tmp_path / "T1.nii.gz", tumour=False), tmp_path / "out")
     assert not np.asarray(mask.dataobj).any()
     assert facts["volume_ml"] == 0
@@ -205,22 +196,3 @@ def test_bad_input_is_named(twin, tmp_path):
     broken.write_bytes(b"no volume")
     with pytest.raises(DataError, match="broken_T1"):
         task.predict_file(datamodule, broken, tmp_path / "out")
-
-
-def test_exams_without_tumour_do_not_widen_the_interval(twin, monkeypatch):
-    task = twin[0]
-    seen = [{"dice": [1.0] * len(CUTS), "rough": [0.9, 1.1], "truth": 1.0} for _ in range(9)]
-    empty = {"dice": [0.0] * len(CUTS), "rough": [3.0, 4.0], "truth": 0.0}
-    monkeypatch.setattr(
-        task, "_trainer", SimpleNamespace(sanity_checking=False, datamodule=SimpleNamespace(graded=list))
-    )
-    monkeypatch.setattr(task, "log", lambda *args, **settings: None)
-    task._seen = [*seen, empty]
-    task.on_validation_epoch_end()
-    offset, count = task.calibration[3:].tolist()
-    assert count == 9
-    assert offset == pytest.approx(np.log(1.02 / 1.12))
-    assert task.grading.isnan().all(), "no exam has a grade"
-    task._seen = [empty]
-    task.on_validation_epoch_end()
-    assert not task.calibrated
