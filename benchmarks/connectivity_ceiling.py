@@ -1,8 +1,9 @@
-"""What keeps every model from the true FC while listening: noise in the resting scan, and change that rest does not show.
+"""What keeps every model from the true story FC: noise in the resting scan, and change that rest does not show.
 
 The simulated people of ``acker2024/simulated``, five folds of people, errors of FC averaged over people and pairs. The
-rule is the line filter, fitted to true FC, once from the sampled and once from the true resting FC. The floor is the error of the expected FC
-of a person of whom all is known but the part of the gain that nothing reveals, estimated by redrawing that part.
+rule is the line filter, fitted to true FC, once from the sampled and once from the true resting FC. The floor is the
+error of the expected FC of a person of whom all is known but the part of the gain that nothing reveals, estimated by
+redrawing that part.
 
     python benchmarks/connectivity_ceiling.py [--people 205] [--data-seed 0] [--output connectivity_ceiling.json]
 """
