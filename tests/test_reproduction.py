@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from neurotwin.errors import ConfigError
 from neurotwin.reproduction import read_rows
 from neurotwin.tables import verdict
 
+ROOT = Path(__file__).resolve().parents[1]
 PAPER = """
 rows:
   - name: "{width}/{rate}"
@@ -196,3 +199,19 @@ def test_verdicts(ours, data, note, expected):
         "metrics": {"m": {"mean": ours}},
     }
     assert verdict(row) == expected
+
+
+@pytest.mark.parametrize("paper", sorted(file.parent.name for file in (ROOT / "experiments").glob("*/expected.json")))
+def test_recorded_rows_name_commits_of_this_history(paper):
+    if _git("rev-parse", "--is-shallow-repository") != "false":
+        pytest.skip("no full git history here")
+    rows = json.loads((ROOT / "experiments" / paper / "expected.json").read_text())["rows"]
+    commits = {commit.rstrip("+") for row in rows.values() for commit in row["commit"]}
+    lost = [commit for commit in sorted(commits) if _git("merge-base", "--is-ancestor", commit, "HEAD") is None]
+    assert not lost, "a rebase after the rows were run has lost what they were run with; merge those commits"
+
+
+def _git(*arguments):
+    """What git says, None where it refuses."""
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

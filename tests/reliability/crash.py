@@ -49,7 +49,12 @@ FAMILIES = {
     "seizure detection": ("mallick2024/demo", _EEG),
     "circuit": (
         "burghi2025/tf",
-        ["optimizer.lr=1e-2", "trainer.check_val_every_n_epoch=1", *(f"datamodule.{o}" for o in _CPG)],
+        [
+            "optimizer.lr=1e-2",
+            "trainer.check_val_every_n_epoch=1",
+            "task.counterfactual_s=0",
+            *(f"datamodule.{o}" for o in _CPG),
+        ],
     ),
     "connectivity": ("acker2024/demo", [f"datamodule.{o}" for o in _FC]),
     "MRI": ("kujawa2024/demo", ["model.width=8", *(f"datamodule.{o}" for o in _MRI)]),

@@ -50,7 +50,7 @@ def table():
         "",
         "## Damaged input",
         "",
-        f"{fuzz['inputs']:,} mutated inputs, {fuzz['failures']} kinds of failure.",
+        f"{fuzz['inputs']:,} mutated inputs; kinds of failure: {fuzz['failures']}.",
     ]
     lines += ["Each must end in a result or in a named error, within ten seconds of the processor and 3 GiB.", ""]
     lines += [_cost(fuzz), ""]
