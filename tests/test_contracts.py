@@ -62,7 +62,7 @@ TASK_CASES = {
         [
             *(f"datamodule.{o}" for o in SIMULATED["simulated_clamp"]),
             "task.recursion={_target_:neurotwin.tasks.recursion.Nudging,gains:[5.0]}",
-            *("task.iterations=2", "model.n_starts=1"),
+            *("task.iterations=6", "model.n_starts=1"),
         ],
     ),
     "segmentation": (
