@@ -1,4 +1,4 @@
-"""Take the pictures of the gallery: train every ``<paper>/demo``, report on it, photograph each figure of the page.
+"""Take the pictures of the gallery: train every ``<paper>/demo`` and what the README shows, photograph their reports.
 
 ``make screenshots``, or ``python docs/screenshots.py``: runs that are there are used. Writes ``docs/images``,
 ``docs/gallery.md`` and ``docs/twins.png``, one figure of each twin for the README.
@@ -20,18 +20,18 @@ IMAGES = DOCS / "images"
 WIDTH = 1100
 HEAD = """# Gallery
 
-Written by `make screenshots`: the figures of the page that `neurotwin report --html` makes of every demo. All
-recordings are simulated. In the page they can be zoomed; here they are pictures.
+Written by `make screenshots`: the figures of the page that `neurotwin report --html` makes of every demo
+and of two longer runs. All recordings are simulated. In the page they can be zoomed; here they are pictures.
 """
-#: Demo to its title and figure in the README's picture, column by column.
+#: Experiment to its title and figure in the README's picture, column by column.
 TWINS = (
     (
         ("mallick2024/demo", "Seizures in EEG: found and annotated", "detections"),
         ("acker2024/demo", "Connectivity: its change while listening to a story", "change"),
     ),
     (
-        ("kujawa2024/demo", "A tumour in MRI: label against prediction", "exams"),
-        ("burghi2025/demo", "A circuit of two neurons, running free", "voltage"),
+        ("kujawa2024/simulated", "A tumour in MRI: label against prediction", "exams"),
+        ("burghi2025/gtf", "A circuit of two neurons, running free", "voltage"),
         ("wells2025/demo", "A neuron's ion currents, from its voltage", "currents"),
     ),
 )
@@ -51,7 +51,7 @@ def main() -> None:
             args=["--no-sandbox", "--enable-unsafe-swiftshader"],
         )
         for entry in neurotwin.list_configs():
-            if not entry.name.endswith("/demo") or entry.source != "neurotwin":
+            if entry.source != "neurotwin" or not (entry.name.endswith("/demo") or entry.name in wanted):
                 continue
             done = [run for run in neurotwin.runs(experiment=entry.name) if run.status == "finished"]
             run = done[-1] if done else neurotwin.train(entry.name)
