@@ -20,10 +20,10 @@ import casadi as ca
 import numpy as np
 import torch
 from neurotwin.config import compose, instantiate
+from neurotwin.provenance import cpu_name
 from neurotwin.tasks.assimilation import Assimilation
 from neurotwin.tasks.levenberg import LevenbergMarquardt
 from neurotwin.tasks.recursion import Nudging
-from rmm_kernel import device
 
 RESULT = Path(__file__).parent / "results" / "assimilation_ipopt.json"
 OPTIONS = {"ipopt.max_iter": 1000, "ipopt.tol": 1e-6, "ipopt.print_level": 0, "print_time": False}
@@ -161,7 +161,7 @@ def main():
         rows.append(row)
         print(json.dumps(row), flush=True)
     lowest = min(row[who]["mse_mv2"] for row in rows for who in ("ours", "ipopt"))
-    found = {"device": device(), "casadi": version("casadi"), "nodes": len(voltage), "unknowns": int(start.size)}
+    found = {"device": cpu_name(), "casadi": version("casadi"), "nodes": len(voltage), "unknowns": int(start.size)}
     found["load_average"] = round(os.getloadavg()[0], 1)
     for who in ("ours", "ipopt"):
         found[f"{who}_arrived"] = float(np.mean([row[who]["mse_mv2"] <= 1.05 * lowest for row in rows]))

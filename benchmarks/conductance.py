@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from neurotwin.biophysics.conductance import load_neuron
 from neurotwin.biophysics.simulate import follow, simulate
-from rmm_kernel import device
+from neurotwin.provenance import cpu_name
 
 RESULT = Path(__file__).parent / "results" / "conductance.json"
 DT_MS = 0.02
@@ -85,7 +85,7 @@ def main():
 
         rows[label] = rate(jacobian, 1, 10_000, 5)
         print(f"{label}: {rows[label]:,}", flush=True)
-    about = {"torch": torch.__version__, "device": device(), "threads": 1, "unit": "neuron*ms per CPU-second"}
+    about = {"torch": torch.__version__, "device": cpu_name(), "threads": 1, "unit": "neuron*ms per CPU-second"}
     about["load_average"] = round(os.getloadavg()[0], 1)
     options.output.write_text(json.dumps({"about": about, "rates": rows}, indent=2) + "\n")
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from neurotwin.config import compose, instantiate
 from neurotwin.metrics.clamp_scores import coincidence, spike_times
-from rmm_kernel import device
+from neurotwin.provenance import cpu_name
 from sklearn.linear_model import PoissonRegressor
 
 RESULT = Path(__file__).parent / "results" / "gif_baseline.json"
@@ -153,7 +153,7 @@ def main():
         }
         print(name, rows[name], flush=True)
     about = {"reliability_4ms": round(ceiling, 4), "spikes_a_repeat": round(float(np.mean([*map(len, observed)])), 1)}
-    about |= {"device": device(), "draws": DRAWS, "seed": 0}
+    about |= {"device": cpu_name(), "draws": DRAWS, "seed": 0}
     options.output.write_text(json.dumps({"about": about, "fitted to": rows}, indent=2) + "\n")
 
 

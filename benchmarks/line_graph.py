@@ -15,7 +15,6 @@ import ctypes
 import json
 import multiprocessing
 import os
-import platform
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch
 from matplotlib.figure import Figure
 from neurotwin.models.edge_gnn import LineGNN
 from neurotwin.models.line_graph import DenseEdges, SparseEdges
+from neurotwin.provenance import cpu_name
 from torch_geometric.data import Data
 from torch_geometric.nn import GCNConv, SAGEConv
 from torch_geometric.transforms import LineGraph
@@ -175,14 +175,6 @@ def draw(record, path):
     figure.savefig(path, dpi=150)
 
 
-def device():
-    """Name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="*", default=[84, 116, 200], help="regions, both sides")
@@ -197,7 +189,7 @@ def main():
     torch.set_num_threads(1)
     sizes = [(n, True) for n in options.sizes] + [(n, False) for n in options.alone]
     rows = [row for n, both in sizes for kind in ("sage", "gcn") for row in measure(kind, n, both)]
-    setting = {"layers": WIDTHS, "people": 1, "threads": 1, "device": device(), "cores": os.cpu_count()}
+    setting = {"layers": WIDTHS, "people": 1, "threads": 1, "device": cpu_name(), "cores": os.cpu_count()}
     setting["torch"] = torch.__version__
     record = {"setting": setting, "rows": rows}
     options.output.write_text(json.dumps(record, indent=2) + "\n")

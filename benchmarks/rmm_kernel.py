@@ -11,7 +11,6 @@ Single thread, CPU time of the process, the least of several repeats; shots x st
 import argparse
 import json
 import os
-import platform
 import time
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -23,6 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 import torch
 from neurotwin.models.rmm import RMM
+from neurotwin.provenance import cpu_name
 
 RESULT = Path(__file__).parent / "results" / "rmm_kernel.json"
 #: Shots, steps, forcing, whether the initial states are trained, repeats of the port.
@@ -123,13 +123,6 @@ def jax_seconds(run, model, shots, steps, forcing, trained, repeats=5):
     return min(times)
 
 
-def device():
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=RESULT)
@@ -158,7 +151,7 @@ def main():
     about = {
         "torch": torch.__version__,
         "jax": version("jax") if peer else None,
-        "device": device(),
+        "device": cpu_name(),
         "threads": 1,
         "dtype": "float32",
     }

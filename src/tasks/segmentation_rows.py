@@ -50,8 +50,7 @@ def exam_row(
 
 def alone(exam: Exam, kind: str) -> Exam:
     """The exam with one of its modalities only, or with none if it lacks that one."""
-    stores = ({k: v for k, v in store.items() if k == kind} for store in (exam.images, exam.masks))
-    images, masks = stores
+    images, masks = ({k: v for k, v in store.items() if k == kind} for store in (exam.images, exam.masks))
     return replace(exam, images=images, masks=masks or exam.masks, second={})
 
 
