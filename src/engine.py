@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from . import callbacks as own
-from . import ranks
+from . import loggers, ranks
 from .code_version import code_hash
 from .config import Composed, compose, expand, instantiate, recorded
 from .contracts import DataSpec
@@ -169,9 +170,9 @@ def launch(composed: Composed, run: Run | None = None, callbacks: Sequence[Callb
             if leader:
                 remove_drafts(run.path)
                 run.update(status="running", process=process_identity(), resumed=_resumed(run), error=None)
-            metrics = _fit_and_test(
-                composed, pieces, run, leader, [own.Heartbeat(lambda: run.update(cost=meter.read())), *callbacks]
-            )
+            callbacks = [own.Heartbeat(lambda: run.update(cost=meter.read())), *callbacks]
+            with loggers.opened(composed.config["logger"].values() if leader else (), run.path) as opened:
+                metrics = _fit_and_test(composed, pieces, run, leader, callbacks, opened)
             if leader:  # still under the lock: who takes it next must find the run finished
                 write_json(run.path / "metrics.json", metrics)
                 run.__dict__.pop("metrics", None)
@@ -225,7 +226,12 @@ def _opened(composed: Composed, pieces: Pieces, run: Run | None) -> Run:
 
 
 def _fit_and_test(
-    composed: Composed, pieces: Pieces, run: Run, leader: bool, callbacks: Sequence[Callback]
+    composed: Composed,
+    pieces: Pieces,
+    run: Run,
+    leader: bool,
+    callbacks: Sequence[Callback],
+    opened: Sequence[Logger],
 ) -> dict[str, float]:
     config, folder = composed.config, run.path
     checkpoints = folder / "checkpoints"
@@ -243,8 +249,7 @@ def _fit_and_test(
     used += [own.LastCheckpoint(checkpoints, state)]
     if sys.stdout.isatty():
         used.append(own.ProgressBar(metric))
-    loggers = [instantiate(node, folder=folder) for node in config["logger"].values()] if leader else []
-    trainer = make_trainer(composed, folder, used, logger=loggers or False)
+    trainer = make_trainer(composed, folder, used, logger=list(opened) or False)
     last = checkpoints / "last.ckpt"
     if last.exists():
         read_checkpoint(last)  # a damaged one is better named here than in the middle of Lightning

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,29 @@ from urllib.request import urlopen
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from .config import instantiate
 from .errors import NeurotwinError
 
 log = logging.getLogger("neurotwin")
+
+
+@contextmanager
+def opened(nodes: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[list[Logger]]:
+    """The configured loggers of a run. A W&B run that they begin ends with it: the next would be written into it.
+
+    Args:
+        nodes: Their configurations.
+        folder: The run folder.
+    """
+    before = _current_wandb_run()
+    failed = True
+    try:
+        yield [instantiate(node, folder=folder) for node in nodes]
+        failed = False
+    finally:
+        begun = _current_wandb_run()
+        if begun is not None and begun is not before:
+            begun.finish(exit_code=int(failed))
 
 
 def tensorboard(folder: Path) -> Logger:
@@ -52,6 +75,10 @@ def wandb(folder: Path, project: str = "neurotwin", offline: bool | None = None,
         log.warning("%s; it is written locally, `wandb sync` sends it later", reason)
         return _written_locally(folder, project, **arguments)
     return logger
+
+
+def _current_wandb_run() -> Any:
+    return getattr(sys.modules.get("wandb"), "run", None)
 
 
 def _written_locally(folder: Path, project: str, **arguments: Any) -> WandbLogger:

@@ -75,8 +75,20 @@ def test_tensorboard_and_offline_wandb(example, run_root, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     run = neurotwin.train("example/tones", ["logger=tensorboard", "trainer.max_epochs=1"])
     assert list((run.path / "tensorboard").glob("events.*"))
-    run = neurotwin.train("example/tones", ["logger=wandb", "trainer.max_epochs=1"])
-    assert list((run.path.parent / "wandb").glob("offline-run-*"))
+    runs = [neurotwin.train("example/tones", ["logger=wandb", "trainer.max_epochs=1"]) for _ in range(2)]
+    written = [folder.name for folder in (run_root / "example/tones/wandb").glob("offline-run-*")]
+    assert sorted(name[len("offline-run-yyyymmdd_hhmmss-") :] for name in written) == sorted(
+        run.path.name for run in runs
+    )
+
+
+def test_a_wandb_run_of_the_caller_stays_open(example, run_root, monkeypatch):
+    import wandb
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    with wandb.init(mode="offline", dir=run_root.parent) as own:
+        neurotwin.train("example/tones", ["logger=wandb", "trainer.max_epochs=1"])
+        assert wandb.run is own
 
 
 def test_compiled_model_is_saved_under_its_own_names(example, run_root):
