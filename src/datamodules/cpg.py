@@ -48,6 +48,7 @@ class CPGDataModule(BaseDataModule):
         drop_s: Seconds dropped at the start of each trial.
         split: ``trial`` or ``inside``.
         val_fraction: Of each training trial, at its end.
+        train_s: Seconds of each training stretch that train, from its start; ``None``: all of it.
         shot_steps: Length of a training shot, samples.
         segment_s: Length of a test segment, seconds; a free run starts at the first sample of each.
         val_segment_s: Of a validation segment; ``None``: the same.
@@ -68,6 +69,7 @@ class CPGDataModule(BaseDataModule):
         drop_s: float = 6.9078,
         split: str = "trial",
         val_fraction: float = 0.25,
+        train_s: float | None = None,
         shot_steps: int = 20,
         segment_s: float = 20.0,
         val_segment_s: float | None = None,
@@ -86,6 +88,9 @@ class CPGDataModule(BaseDataModule):
             raise ConfigError(
                 f"datamodule.shot_steps={shot_steps}, val_fraction={val_fraction:g}: nothing would be left"
             )
+        if train_s is not None and train_s <= 0:
+            raise ConfigError(f"datamodule.train_s={train_s:g}: seconds above 0, or null for all there is")
+        self.train_s = train_s
         self.pattern, self.sampling_rate_hz, self.columns = pattern, sampling_rate_hz, tuple(columns)
         self.voltage_scale, self.low_pass_hz, self.drop_s = voltage_scale, low_pass_hz, drop_s
         self.how, self.val_fraction, self.shot_steps, self.segment_s = split, val_fraction, shot_steps, segment_s
@@ -186,6 +191,9 @@ class CPGDataModule(BaseDataModule):
                 cut = end - round(self.val_fraction * (end - begin))
                 found["train"].append((k, begin, cut))
                 found["val"].append((k, cut, end))
+        if self.train_s is not None:
+            rates = [trial.sampling_rate_hz for trial in self.recordings]
+            found["train"] = [(k, a, min(b, a + round(self.train_s * rates[k]))) for k, a, b in found["train"]]
         return found
 
     def split(self, fold: int) -> dict[str, NDArray[np.int64]]:
@@ -234,7 +242,7 @@ class CPGDataModule(BaseDataModule):
     def fingerprint(self) -> str:
         """Hash of traces, cuts and split."""
         traces = [part for r in self.recordings for part in (r.voltage, r.current)]
-        return digest(*traces, self.stretches, self.how, self.val_fraction, self.fold, self.folds)
+        return digest(*traces, self.stretches, self.how, self.val_fraction, self.train_s, self.fold, self.folds)
 
     def _loader(self, stage: str, shuffle: bool = False) -> DataLoader[Any]:
         stretches = self.datasets[stage]

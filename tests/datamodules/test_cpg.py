@@ -129,6 +129,18 @@ def test_no_sample_is_in_two_parts(folder, how, folds):
         assert len(seen["train"]) / len(seen["val"]) == pytest.approx(3, rel=0.05)
 
 
+@pytest.mark.parametrize("how", ["trial", "inside"])
+def test_less_training_data_leaves_validation_and_test_alone(folder, how):
+    every, less = cpg(folder, split=how, fold=0), cpg(folder, split=how, fold=0, train_s=0.05)
+    for part in ("val", "test"):
+        np.testing.assert_array_equal(every.split(0)[part], less.split(0)[part])
+    assert [end - begin for _, begin, end in less.blocks(0)["train"]] == [500] * len(less.blocks(0)["train"])
+    assert set(less.split(0)["train"]) < set(every.split(0)["train"])
+    assert every.fingerprint() != less.fingerprint()
+    with pytest.raises(ConfigError, match="train_s"):
+        cpg(folder, train_s=0.0)
+
+
 def test_batches_line_up(folder):
     datamodule = cpg(folder)
     batch = next(iter(datamodule.train_dataloader()))
