@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,21 +37,19 @@ def export(run: Run | str | Path, output: str | Path | None = None, format: str 
 
     Args:
         run: A run or its folder.
-        output: File to write; ``<experiment>.onnx`` or ``.pt2`` in the current folder where it is not given.
+        output: File to write, or a folder; ``<experiment>.onnx`` or ``.pt2`` in the current one where it is not given.
         format: ``onnx``, or ``pt2`` for ``torch.export``; by default what the file's name ends in, otherwise ``onnx``.
+            A name without either ending gets one.
 
     Returns:
         The file and ``<file>.md``, its model card.
 
     Raises:
-        ConfigError: If the format is unknown, or the network cannot be exported.
+        ConfigError: If the format is unknown or not that of the file's name, or the network cannot be exported.
         NeurotwinError: If the file computes something else than the network.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    by_name = {suffix: name for name, suffix in FORMATS.items()}
-    format = format or by_name.get(Path(output or "").suffix, "onnx")
-    if format not in FORMATS:
-        raise ConfigError(f"format={format!r} is unknown: {did_you_mean(format, FORMATS)}")
+    path, format = _place(run, output, format)
     task = run.task
     if isinstance(task.model, FittedModel):
         raise ConfigError(
@@ -58,19 +57,38 @@ def export(run: Run | str | Path, output: str | Path | None = None, format: str 
         )
     spec: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in run.record["spec"].items()}
     inputs, result = task.export_example(DataSpec(**spec))
-    path = Path(output or f"{run.experiment.replace('/', '-')}{FORMATS[format]}").expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     about = _about(run, task, inputs, result)
     model = task.model.eval()
-    with _quiet():
-        (_write_onnx if format == "onnx" else _write_pt2)(path, model, inputs, result, json.dumps(about))
-        difference = _largest_difference(path, model, inputs)
-    if not difference <= TOLERANCE:
-        path.unlink()
-        raise NeurotwinError(f"{path.name}: not kept: it differs from the network by {difference:.2g} of its output")
+    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        with _quiet():
+            (_write_onnx if format == "onnx" else _write_pt2)(draft, model, inputs, result, json.dumps(about))
+            difference = _largest_difference(draft, model, inputs)
+        if not difference <= TOLERANCE:
+            raise NeurotwinError(
+                f"{path.name}: not kept: it differs from the network by {difference:.2g} of its output"
+            )
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     card = path.with_name(f"{path.name}.md")
     write_text(card, _card(run, about, path, format, difference))
     return [path, card]
+
+
+def _place(run: Run, output: str | Path | None, format: str | None) -> tuple[Path, str]:
+    """The file to write, whose name ends as the format asks, and the format."""
+    path = Path(output or ".").expanduser()
+    if path.is_dir():
+        path = path / run.experiment.replace("/", "-")
+    of_name = {suffix: name for name, suffix in FORMATS.items()}.get(path.suffix)
+    format = format or of_name or "onnx"
+    if format not in FORMATS:
+        raise ConfigError(f"format={format!r} is unknown: {did_you_mean(format, FORMATS)}")
+    if of_name not in (None, format):
+        raise ConfigError(f"{path.name} and format={format} contradict each other: leave one of them out")
+    return (path if of_name else path.with_name(path.name + FORMATS[format])), format
 
 
 def _about(run: Run, task: Any, inputs: dict[str, Tensor], result: str) -> dict[str, Any]:

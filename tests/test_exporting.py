@@ -74,3 +74,23 @@ def test_a_file_that_computes_something_else_is_not_kept(runs, tmp_path, monkeyp
 def test_what_cannot_be_exported_is_named(runs):
     with pytest.raises(ConfigError, match="did you mean 'onnx'"):
         export(runs["edges"], format="onx")
+
+
+@pytest.mark.parametrize(
+    ("output", "format", "written"),
+    [
+        ("net", None, "net.onnx"),
+        ("net", "pt2", "net.pt2"),
+        ("", "pt2", "acker2024-demo.pt2"),
+        ("v1.2", None, "v1.2.onnx"),
+    ],
+)
+def test_the_name_ends_as_the_format_asks(runs, tmp_path, output, format, written):
+    path, card = export(runs["edges"], tmp_path / output, format)
+    assert (path.name, card.name) == (written, f"{written}.md")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [written, f"{written}.md"]
+
+
+def test_a_name_of_another_format_is_refused(runs, tmp_path):
+    with pytest.raises(ConfigError, match="contradict"):
+        export(runs["edges"], tmp_path / "net.onnx", "pt2")
