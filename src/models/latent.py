@@ -15,25 +15,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ConfigError
+from . import latent_kernel as kernel
+from .latent_kernel import Cell
 from .rmm_currents import inverse_softplus
 
 #: Time constants that latent states start with, ms; all time scales of a bursting neuron.
 START_MS = (0.5, 1000.0)
-#: Pieces of a recording that are run side by side when it drives the latent states.
-PIECES = 128
 
 
 class LatentCircuit(nn.Module):
     """``v⁺ = v + dt c (I - W [s, x] - b)``, ``x⁺ = advance(x, s)``, with ``s`` the standardised voltages.
 
-    A recording drives the latent states in :data:`PIECES` parallel pieces, each run in over the ``run_in_ms`` before
-    it: what is older is taken to be forgotten.
+    Without gradients, on a CPU, it runs in a compiled loop, :mod:`.latent_kernel`.
 
     Args:
         n_nodes: Neurons.
         sampling_rate_hz: Of the data; the time step is its inverse.
         size: Latent states.
-        run_in_ms: See above.
+        run_in_ms: For which the first sample of a recording drives the latent states, from zero, before it begins.
     """
 
     trains_hidden = True
@@ -85,21 +84,17 @@ class LatentCircuit(nn.Module):
     def _standard(self, voltage: Tensor) -> Tensor:
         return (voltage - self.centre_mv) / self.spread_mv
 
-    @torch.no_grad()
+    def cell_arrays(self) -> Cell:
+        """The latent network, for the compiled loop."""
+        raise NotImplementedError
+
     def warm_up(self, voltage: NDArray[np.floating], at: NDArray[np.integer]) -> Tensor:
         """Latent states that a recording ``(time, node)`` drives the model to, at samples ``at``: ``(at, latent)``."""
-        signal = self._standard(torch.from_numpy(np.asarray(voltage, np.float32)))
-        length = -(-len(signal) // PIECES)
-        piece, offset = np.divmod(np.asarray(at), length)
-        order = np.argsort(offset, kind="stable")
-        bounds = np.searchsorted(offset[order], np.arange(length + 1))
-        starts = torch.arange(PIECES) * length
-        found, x = torch.empty(len(order), self.size), torch.zeros(PIECES, self.size)
-        for t in range(-round(self.run_in_ms / self.dt_ms), length):
-            if t >= 0 and bounds[t] < bounds[t + 1]:
-                rows = order[bounds[t] : bounds[t + 1]]
-                found[rows] = x[piece[rows]]
-            x = self.advance(x, signal[(starts + t).clamp(0, len(signal) - 1)])
+        signal = self._standard(torch.from_numpy(voltage).to(self.spread_mv)).numpy()
+        order = np.argsort(at, kind="stable")
+        run_in = round(self.run_in_ms / self.dt_ms)
+        found = torch.empty(len(order), self.size)
+        found[order] = torch.from_numpy(kernel.drive(self.cell_arrays(), signal, run_in, np.asarray(at)[order]))
         return found
 
     def _outward(self, s: Tensor, x: Tensor) -> Tensor:
@@ -111,6 +106,14 @@ class LatentCircuit(nn.Module):
         """As :meth:`~..contracts.DynamicsModel.rollout`."""
         if forcing and teacher is None:
             raise ConfigError(f"forcing={forcing:g} needs recorded voltages to force with")
+        if not torch.is_grad_enabled() and voltage.device.type == "cpu":
+            return self._compiled(voltage, hidden, injected, teacher, forcing)
+        return self.plain_rollout(voltage, hidden, injected, teacher, forcing)
+
+    def plain_rollout(
+        self, voltage: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
+    ) -> tuple[Tensor, Tensor]:
+        """Step by step in torch, with gradients: what the compiled loop is tested against."""
         pull = self.dt_ms * F.softplus(self.inverse_capacitance)
         taught = [None] * injected.shape[1] if teacher is None else teacher.unbind(1)
         voltages = []
@@ -122,6 +125,16 @@ class LatentCircuit(nn.Module):
             hidden = self.advance(hidden, s)
             voltages.append(voltage)
         return torch.stack(voltages, dim=1), hidden
+
+    def _compiled(
+        self, voltage: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
+    ) -> tuple[Tensor, Tensor]:
+        pull = self.dt_ms * F.softplus(self.inverse_capacitance)
+        parts = pull, self.readout.weight.T, self.readout.bias, self.centre_mv, self.spread_mv
+        signals = voltage, hidden, injected, injected if teacher is None else teacher
+        membrane, arrays = kernel.Membrane(*map(_array, parts)), [_array(signal) for signal in signals]
+        run, last = kernel.run(self.cell_arrays(), membrane, *arrays, arrays[0].dtype.type(forcing))
+        return torch.from_numpy(run), torch.from_numpy(last)
 
     def current(self, voltage: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """The ``total`` current out of each neuron, ``(batch, node)``, nA; a black box has no other."""
@@ -156,6 +169,12 @@ class GRUCircuit(LatentCircuit):
         """As :meth:`LatentCircuit.advance`."""
         return self.cell(s, x)
 
+    def cell_arrays(self) -> Cell:
+        """As :meth:`LatentCircuit.cell_arrays`."""
+        cell, none = self.cell, self.cell.bias_hh[:0]
+        parts = cell.weight_hh.T, cell.bias_hh, cell.weight_ih.T, cell.bias_ih, none[:, None], none
+        return Cell(kernel.GRU, *map(_array, parts))
+
 
 class PLRNN(LatentCircuit):
     """The clipped shallow piecewise-linear recurrent network (Hess et al. 2023, arXiv 2306.04406, eq. 3).
@@ -189,3 +208,12 @@ class PLRNN(LatentCircuit):
         seen = x @ self.second.T
         clipped = torch.relu(seen + self.shift) - torch.relu(seen)
         return torch.sigmoid(self.decay) * x + clipped @ self.first.T + self.bias + s @ self.into.T
+
+    def cell_arrays(self) -> Cell:
+        """As :meth:`LatentCircuit.cell_arrays`."""
+        parts = self.second.T, self.shift, self.into.T, self.bias, self.first.T, torch.sigmoid(self.decay)
+        return Cell(kernel.PLRNN, *map(_array, parts))
+
+
+def _array(tensor: Tensor) -> NDArray:
+    return np.ascontiguousarray(tensor.detach().numpy())

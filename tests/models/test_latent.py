@@ -43,16 +43,45 @@ def test_one_step_by_hand(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("forcing", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_the_compiled_run_is_the_plain_one(kind, forcing, precision):
+    model = build(kind).to(precision)
+    generator = torch.Generator().manual_seed(1)
+    voltage, teacher = (-48 + 5 * torch.randn(3, *n, 2, generator=generator).to(precision) for n in ([], [200]))
+    x, injected = (torch.randn(3, *n, generator=generator).to(precision) for n in ([model.size], [200, 2]))
+    expected, end = model.plain_rollout(voltage, x, injected, teacher, forcing)
+    with torch.no_grad():
+        run, last = model.rollout(voltage, x, injected, teacher, forcing)
+        half, middle = model.rollout(voltage, x, injected[:, :77], teacher[:, :77], forcing)
+    tolerance = {"atol": 1e-3, "rtol": 1e-4} if precision == torch.float32 else {"atol": 1e-10, "rtol": 1e-10}
+    torch.testing.assert_close(run, expected.detach(), **tolerance)
+    torch.testing.assert_close(last, end.detach(), **tolerance)
+    torch.testing.assert_close(half, run[:, :77])
+    assert middle.shape == last.shape
+    assert run.dtype == precision
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_through_torch(kind):
+    model = build(kind)
+    run, _ = model.rollout(torch.full((1, 2), -48.0), torch.zeros(1, model.size), torch.zeros(1, 5, 2))
+    run.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_recording_drives_the_states_that_a_forced_run_reaches(kind):
-    """600 steps of run-in before the piece that begins at sample 590, ten of them before the recording."""
-    model = build(kind, size=4, run_in_ms=60.0)
+    """Before the recording its first sample holds, for 300 steps."""
+    model = build(kind, size=4, run_in_ms=30.0)
     voltage = -48 + 5 * np.sin(np.arange(600) / 40)[:, None] * np.ones((1, 2))
     at = np.array([590, 0, 17])
     states = model.warm_up(voltage, at)
     teacher = torch.from_numpy(voltage.astype(np.float32))
-    start = torch.cat([teacher[:1].expand(10, -1), teacher[:590]])[None]  # before the recording its first sample holds
-    _, end = model.rollout(start[:, 0], torch.zeros(1, 4), torch.zeros_like(start), start, 1.0)
-    torch.testing.assert_close(states[:1], end, atol=1e-4, rtol=1e-3)
+    for k, sample in enumerate(at):
+        start = torch.cat([teacher[:1].expand(300, -1), teacher[:sample]])[None]
+        _, end = model.rollout(start[:, 0], torch.zeros(1, 4), torch.zeros_like(start), start, 1.0)
+        torch.testing.assert_close(states[k : k + 1], end.detach(), atol=1e-4, rtol=1e-3)
 
 
 def test_time_constants_start_spread():
