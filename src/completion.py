@@ -43,6 +43,22 @@ def papers(**_: Any) -> list[str]:
     return list(found())
 
 
+def rows(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """Names of a paper's rows."""
+    from .registry import papers as found
+    from .reproduction import read_rows
+
+    folder = found().get(parsed_args.paper)
+    return [row.name for row in read_rows(folder / "paper.yaml")] if folder else []
+
+
+def kinds(**_: Any) -> list[str]:
+    """Config groups that can be listed."""
+    from .registry import KINDS
+
+    return list(KINDS)
+
+
 def overrides(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """``key=`` for every key of the experiment, ``group=member`` once the group is typed."""
     from .config import compose, compose_part, flatten
@@ -76,6 +92,8 @@ _COMPLETERS = {
     "experiment": experiments,
     "run": runs,
     "paper": papers,
+    "row": rows,
+    "kind": kinds,
     "subjects": lambda **_: [*papers(), *experiments(), *runs()],
     "datamodule": lambda **_: _names("datamodule"),
     "simulator": lambda **_: _names("simulator"),

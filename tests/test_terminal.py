@@ -52,6 +52,8 @@ def test_completion_knows_experiments_runs_keys_and_members(running):
     options = build_parser().parse_args(["train", "mallick2024/demo"])
     assert "model.dropout=" in completion.overrides("model.d", options)
     assert "model=spectrum_net" in completion.overrides("model=", options)
+    assert "TF/lumped" in completion.rows(build_parser().parse_args(["reproduce", "burghi2025"]))
+    assert completion.rows(build_parser().parse_args(["reproduce"])) == []
     unknown = build_parser().parse_args(["train", "nobody/nothing"])
     assert completion.overrides("model.", unknown) == []
 

@@ -53,7 +53,7 @@ def currents_plot(rows: Predictions, names: Sequence[str]) -> go.Figure:
     figure = blank(
         "Ionic currents",
         "None of them was recorded: they follow from the estimated parameters along the recorded voltage"
-        + (", dark is the simulator's truth. " if known else ". ")
+        + (", beside the simulator's truth. " if known else ". ")
         + "Zooming one in time zooms all.",
         rows=n_rows,
         columns=n_columns,

@@ -29,7 +29,11 @@ def free_run_plot(predictions: Predictions, segment: int = 0) -> go.Figure:
         "Free run",
         "The model starts from the recording's first sample and then runs by itself, under the recorded injected "
         "currents; drag to zoom in time, double-click to see all. Synaptic currents were never shown to the model"
-        + (": the dark line is the simulator's truth." if known else "; this recording has no truth for them."),
+        + (
+            ": where they are drawn as recorded, they are the simulator's truth."
+            if known
+            else "; this recording has no truth for them."
+        ),
         rows=2 * n,
         height=150 + 130 * 2 * n,
         shared_xaxes=True,
