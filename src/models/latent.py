@@ -90,7 +90,7 @@ class LatentCircuit(nn.Module):
 
     def warm_up(self, voltage: NDArray[np.floating], at: NDArray[np.integer]) -> Tensor:
         """Latent states that a recording ``(time, node)`` drives the model to, at samples ``at``: ``(at, latent)``."""
-        signal = self._standard(torch.from_numpy(voltage).to(self.spread_mv)).numpy()
+        signal = self._standard(torch.from_numpy(np.asarray(voltage, np.float32, "C")).to(self.spread_mv)).numpy()
         order = np.argsort(at, kind="stable")
         run_in = round(self.run_in_ms / self.dt_ms)
         found = torch.empty(len(order), self.size)
