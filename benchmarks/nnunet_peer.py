@@ -2,14 +2,17 @@ r"""nnU-Net v2 itself on the exams of a simulated row: write its raw layout, and
 
 nnU-Net plans, preprocesses, trains and predicts with its own code (`pip install 'neurotwin[nnunet]'`; it brings
 torchvision, so pin torch to the one that is installed). `train` runs its trainer for as many iterations as CPU seconds
-allow, because its own epochs are 250 of them, and says what a step costs beside ours on patches of its plan.
+allow, in eight epochs so that its learning rate falls as it does in a full training, and says what a step costs beside
+ours on patches of its plan. `score` adds the scores to the same file and writes the table of the README, ours from the
+rows on the same exams. Mirrored copies are left out of prediction, ours has none either.
 
     export nnUNet_raw=… nnUNet_preprocessed=… nnUNet_results=… nnUNet_def_n_proc=1 nnUNet_compile=f
     python benchmarks/nnunet_peer.py write $nnUNet_raw kujawa2024/simulated datamodule.fold=0
     nnUNet_n_proc_DA=1 nnUNetv2_plan_and_preprocess -d 920 -c 3d_fullres -np 1 -npfp 1
     cp $nnUNet_raw/Dataset920_VS/splits_final.json $nnUNet_preprocessed/Dataset920_VS/
-    nnUNet_n_proc_DA=0 python benchmarks/nnunet_peer.py train --iterations 500
-    nnUNetv2_predict -d 920 -c 3d_fullres -f 0 -device cpu -i $nnUNet_raw/Dataset920_VS/imagesTs -o OUT
+    nnUNet_n_proc_DA=0 python benchmarks/nnunet_peer.py train --iterations 128
+    nnUNetv2_predict -d 920 -c 3d_fullres -f 0 -device cpu --disable_tta -npp 1 -nps 1 \
+        -i $nnUNet_raw/Dataset920_VS/imagesTs -o OUT
     python benchmarks/nnunet_peer.py score OUT kujawa2024/simulated datamodule.fold=0
 """
 
@@ -31,9 +34,16 @@ from neurotwin.datamodules.formats.volume_files import read_volume
 from neurotwin.gates import build_part
 from neurotwin.metrics.segmentation_scores import SCORES, score_exams, score_pair
 from neurotwin.provenance import cpu_name, git_state
+from neurotwin.tables import update_readme
 from neurotwin.tasks.segmentation_loss import deep_dice_ce
 
 RESULT = Path(__file__).parent / "results" / "nnunet_peer.json"
+README = Path(__file__).parents[1] / "experiments" / "kujawa2024" / "README.md"
+MARKERS = ("<!-- nnU-Net: written by `benchmarks/nnunet_peer.py` -->", "<!-- end of nnU-Net -->")
+#: Columns of the README's table.
+SHOWN = ("dsc_mean", "dsc_mean_small", "dsc_mean_medium", "dsc_mean_large", "miss_rate", "false_volume_rate")
+#: nnU-Net's learning rate falls from epoch to epoch.
+EPOCHS = 8
 OURS = {"dynunet": {}, "fast_vs": {"width": 16, "locator_width": 8}}
 
 
@@ -63,7 +73,8 @@ def train(iterations):
 
     torch.set_num_threads(1)
     trainer = get_trainer_from_args("920", "3d_fullres", 0, device=torch.device("cpu"))
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, iterations, 1
+    trainer.num_epochs, trainer.num_iterations_per_epoch = EPOCHS, iterations // EPOCHS
+    trainer.num_val_iterations_per_epoch = 1
     own, spent = trainer.train_step, []
 
     def timed(batch):
@@ -73,7 +84,9 @@ def train(iterations):
         return result
 
     trainer.train_step = timed
+    begin = time.process_time()
     trainer.run_training()
+    training = time.process_time() - begin
     plan = trainer.configuration_manager
     patch, spacing = plan.patch_size[::-1], plan.spacing[::-1]  # nnU-Net's axes run from slices to rows
     shape = (plan.batch_size, trainer.num_input_channels, *patch)
@@ -82,7 +95,9 @@ def train(iterations):
         "patch": [int(n) for n in patch],
         "spacing_mm": [float(n) for n in spacing],
         "batch": plan.batch_size,
-        "iterations": iterations,
+        "epochs": EPOCHS,
+        "iterations": len(spent),
+        "training_cpu_s": round(training),
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "step_cpu_s": {"nnunet": statistics.median(spent), **costs},
         "versions": {name: version(name) for name in ("nnunetv2", "torch")},
@@ -111,6 +126,22 @@ def step_cost(name, shape, spacing, steps=3):
     return statistics.median(spent[1:])
 
 
+def table(record):
+    """The record's scores beside those of our rows on the same exams, as Markdown."""
+    rows = json.loads((README.parent / "expected.json").read_text())["rows"]
+    ours = {
+        f"`{name}`": {key: rows[f"sites/{name}"]["metrics"][f"test/{key}"]["values"][0] for key in (*SHOWN, "exams")}
+        for name in ("dynunet", "fast_vs")
+    }
+    lines = [f"| {record['test']['exams']:.0f} test exams | Dice | small | medium | large | missed | false volumes |"]
+    lines.append("| --- " * 7 + "|")
+    for name, scores in {"nnU-Net v2, its own code": record["test"], **ours}.items():
+        if scores["exams"] != record["test"]["exams"]:
+            raise SystemExit(f"{name}: {scores['exams']:.0f} exams, not those of nnU-Net; run the row anew")
+        lines.append(f"| {name} | " + " | ".join(f"{scores[key]:.3f}" for key in SHOWN) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="what", required=True)
@@ -119,10 +150,10 @@ def main():
         verb.add_argument("folder", type=Path)
         verb.add_argument("experiment")
         verb.add_argument("overrides", nargs="*")
-    verbs.add_parser("train", help="nnU-Net itself").add_argument("--iterations", type=int, default=4)
+    verbs.add_parser("train", help="nnU-Net itself").add_argument("--iterations", type=int, default=128)
     options = parser.parse_args()
     if options.what == "train":
-        RESULT.write_text(json.dumps(train(options.iterations), indent=2) + "\n")
+        RESULT.write_text(json.dumps(train(options.iterations // EPOCHS * EPOCHS), indent=2) + "\n")
         print(RESULT.read_text())
         return
     data = build_part(compose(options.experiment, options.overrides), "datamodule")
@@ -130,7 +161,9 @@ def main():
     if options.what == "write":
         print(write(options.folder, data))
     else:
-        print(json.dumps(score(options.folder, data), indent=2))
+        record = json.loads(RESULT.read_text()) | {"test": score(options.folder, data)}
+        RESULT.write_text(json.dumps(record, indent=2) + "\n")
+        update_readme(README, table(record), MARKERS)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ class Augmentation:
 
     Args:
         patch_size: A patch whose longest side is over three times its shortest rotates in plane only, by any angle.
-        mirror: Also flip; left and right are alike for a tumour, not for its side.
+        mirror: Axes of which a patch is flipped along each with a chance of one half.
     """
 
-    def __init__(self, patch_size: Sequence[int], mirror: bool = True):
+    def __init__(self, patch_size: Sequence[int], mirror: Sequence[int] = (0, 1, 2)):
         flat = max(patch_size) > 3 * min(patch_size)
         limit = np.deg2rad(30)
         turns = (0.0, 0.0, np.pi) if flat else (limit, limit, limit)
@@ -41,7 +41,7 @@ class Augmentation:
             RandAffine(prob=0.2, rotate_range=turns, **common),
             RandAffine(prob=0.2, scale_range=(scale, scale, (0.0, 0.0) if flat else scale), **common),
         ]
-        self.flips = [RandFlip(prob=0.5, spatial_axis=axis) for axis in range(3)] if mirror else []
+        self.flips = [RandFlip(prob=0.5, spatial_axis=axis) for axis in mirror]
         self.intensity: list[Any] = [
             RandGaussianNoise(prob=0.1, std=0.32),  # variance up to 0.1
             RandGaussianSmooth(*((0.5, 1.0),) * 3, prob=0.1),  # 0.2, half of the channels

@@ -45,8 +45,9 @@ class Segmentation(BaseTask):
         model: Maps ``(batch, modality, x, y, z)`` to logits ``(batch, class, x, y, z)``; in training a tuple with lower
             resolutions. A :class:`~neurotwin.contracts.VolumeModel` segments whole volumes itself.
         augment: nnU-Net's augmentation of the training patches.
-        mirror: Mirror patches in training, and average mirrored copies in test (eight times the cost).
+        mirror: Mirror patches in training, and average mirrored copies in test (twice the cost for each axis).
         mirror_train_only: Mirror in training only.
+        mirror_axes: Along which: 0 left and right, 1 front and back, 2 up and down.
         choose_cut: Choose threshold and components on validation; else 0.5 and all components.
         coverage: Of the interval of the volume, given that there is a tumour.
         test_inputs: Modalities of which each is also validated and tested alone, with a cut and an interval of its own;
@@ -67,6 +68,7 @@ class Segmentation(BaseTask):
         augment: bool = True,
         mirror: bool = True,
         mirror_train_only: bool = True,
+        mirror_axes: Sequence[int] = (0,),
         choose_cut: bool = True,
         coverage: float = 0.9,
         test_inputs: Sequence[str] = (),
@@ -79,8 +81,11 @@ class Segmentation(BaseTask):
             raise ConfigError(
                 f"Segmentation needs a network that knows its patch_size; {type(model).__name__} has none"
             )
-        self.augmentation = Augmentation(model.patch_size, mirror) if augment else None  # type: ignore[arg-type]
-        self.test_mirror = mirror and not mirror_train_only
+        if not set(mirror_axes) <= {0, 1, 2}:
+            raise ConfigError(f"task.mirror_axes={list(mirror_axes)}: choose from 0, 1, 2")
+        axes = tuple(mirror_axes) if mirror else ()
+        self.augmentation = Augmentation(model.patch_size, axes) if augment else None  # type: ignore[arg-type]
+        self.test_mirror = () if mirror_train_only else axes
         self.choose_cut, self.coverage = choose_cut, coverage
         self.test_inputs = tuple(test_inputs)
         # A row for exams as they are, one for each modality alone.
@@ -114,7 +119,7 @@ class Segmentation(BaseTask):
                 image, mask = self.augmentation(image, mask, batch.present)
             loss = deep_dice_ce(self.model(image), mask)
         else:
-            logits = volume_logits(self.model, batch.image, self.test_mirror and stage == "test")
+            logits = volume_logits(self.model, batch.image, self.test_mirror if stage == "test" else ())
             loss = dice_ce(logits, batch.mask)
             self._probability = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()
         settings: dict[str, Any] = {"on_step": False, "on_epoch": True, "sync_dist": stage != "train"}
@@ -284,7 +289,7 @@ class Segmentation(BaseTask):
         image = torch.from_numpy(case.image[None]).to(self.device)
         return case, self._tumour(image, self.test_mirror)
 
-    def _tumour(self, image: Tensor, mirror: bool = False) -> NDArray[np.float32]:
+    def _tumour(self, image: Tensor, mirror: Sequence[int] = ()) -> NDArray[np.float32]:
         """Probability of tumour in a whole exam, ``(x, y, z)``."""
         logits = volume_logits(self.model, image, mirror)
         probability: NDArray[np.float32] = logits.float().softmax(1)[0, 1:].sum(0).cpu().numpy()

@@ -98,7 +98,7 @@ def _components(
     return components, sizes, np.atleast_1d(maximum(probability, components, np.arange(1, count + 1)))
 
 
-def volume_logits(model: Any, image: Tensor, mirror: bool = False, overlap: float = 0.5) -> Tensor:
+def volume_logits(model: Any, image: Tensor, mirror: Sequence[int] = (), overlap: float = 0.5) -> Tensor:
     """Logits of whole volumes.
 
     A :class:`~neurotwin.contracts.VolumeModel` finds its own way. Others are slid over the volume in windows of their
@@ -107,12 +107,11 @@ def volume_logits(model: Any, image: Tensor, mirror: bool = False, overlap: floa
     Args:
         model: In evaluation mode.
         image: ``(batch, modality, x, y, z)``.
-        mirror: Average over the eight mirrored copies.
+        mirror: Axes; the average is over the copies mirrored along any of them (eight for three).
         overlap: Of neighbouring windows.
     """
-    flips: list[tuple[int, ...]] = (
-        [()] if not mirror else [axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n)]
-    )
+    spatial = [2 + axis for axis in mirror]
+    flips = [axes for n in range(len(spatial) + 1) for axes in itertools.combinations(spatial, n)]
     total = torch.zeros(())
     for axes in flips:
         turned = image.flip(axes) if axes else image

@@ -68,6 +68,16 @@ def test_flips_and_turns_move_image_and_label_together():
         assert torch.equal((image[0, 0] > 0.5).long(), label[0])
 
 
+def test_mirroring_leaves_the_axes_that_are_not_named():
+    mask = ball(24, 5.0).roll((4, 2, -3), (1, 2, 3))
+    augment = Augmentation((24, 24, 24), mirror=(0,))
+    augment.spatial, augment.intensity = [], []
+    torch.manual_seed(0)
+    labels = [augment(mask[:, None].float(), mask, torch.ones(1, 1, dtype=torch.bool))[1] for _ in range(8)]
+    assert all(torch.equal(label, mask) or torch.equal(label, mask.flip(1)) for label in labels)
+    assert not all(torch.equal(label, mask) for label in labels)
+
+
 def test_cut_drops_small_components_and_keeps_the_largest():
     probability = np.zeros((10, 10, 10))
     probability[:3, :3, :3], probability[6:8, 6:8, 6:8], probability[9, 9, 9] = 0.9, 0.8, 0.7
@@ -86,7 +96,7 @@ class Threshold(nn.Module):
         return torch.cat([-image[:, :1], image[:, :1]], dim=1)
 
 
-@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("mirror", [(), (0, 1, 2)])
 def test_sliding_a_pointwise_network_changes_nothing(mirror):
     image = torch.randn(1, 1, 20, 17, 9)
     logits = volume_logits(Threshold(), image, mirror)
@@ -127,5 +137,7 @@ def test_lower_outputs_of_dynunet_have_lower_resolution():
 def test_bad_settings_are_named():
     with pytest.raises(ConfigError, match=r"coverage=1\.5"):
         Segmentation(Threshold(), coverage=1.5)
+    with pytest.raises(ConfigError, match=r"mirror_axes=\[3\]"):
+        Segmentation(Threshold(), mirror_axes=[3])
     with pytest.raises(ConfigError, match="patch_size"):
         Segmentation(nn.Conv3d(1, 2, 1))
