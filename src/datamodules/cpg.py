@@ -301,7 +301,7 @@ def low_passed(recording: CircuitRecording, corner_hz: float | None) -> CircuitR
     filtered = sosfiltfilt(sections, recording.voltage, axis=0)
     return replace(
         recording,
-        voltage=filtered[kept],
+        voltage=np.ascontiguousarray(filtered[kept]),  # the filter's second pass leaves it reversed
         current=recording.current[kept],
         synaptic=None if recording.synaptic is None else recording.synaptic[kept],
         hidden={name: part[kept] for name, part in recording.hidden.items()},

@@ -15,11 +15,26 @@ from neurotwin.tasks.circuit import READOUT_STEPS, Circuit
 from neurotwin.tasks.forcing import TeacherForcing
 
 
-def test_a_circuit_runs_freely_from_the_state_that_the_recording_drives_it_to(tmp_path):
+def small_circuit():
     torch.manual_seed(0)
     filters = {"intrinsic_ms": (0.5, 5.0), "synaptic_ms": (2.0,), "hidden": (6,), "synaptic_hidden": (4,)}
     model = RMM(2, 10_000.0, start="small", **filters)
     model.refer(torch.tensor([-48.0, -46.0]))
+    return model
+
+
+def test_a_recording_is_filtered_before_a_circuit_runs_along_it(tmp_path):
+    rng = np.random.default_rng(0)
+    traces = {name: rng.normal(size=600) - (50 if name[0] == "V" else 0) for name in ("V1", "V2", "I1", "I2")}
+    np.savez(tmp_path / "trial.npz", **traces)
+    data = CPGDataModule(tmp_path, drop_s=0.01)
+    (path,) = Circuit(small_circuit(), TeacherForcing()).predict_file(data, tmp_path / "trial.npz", tmp_path / "out")
+    with pynwb.NWBHDF5IO(path, "r") as file:
+        assert len(file.read().acquisition["voltage_1"].data) < 500  # the filter's edges are cut
+
+
+def test_a_circuit_runs_freely_from_the_state_that_the_recording_drives_it_to(tmp_path):
+    model = small_circuit()
     rng = np.random.default_rng(0)
     voltage, current = -50 + rng.normal(size=(2, 600)), 0.1 * rng.normal(size=(2, 600))
     np.savez(tmp_path / "trial.npz", V1=voltage[0], V2=voltage[1], I1=current[0], I2=current[1])
