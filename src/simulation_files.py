@@ -140,4 +140,4 @@ def _suffix(path: Path, known: tuple[str, ...], name: str) -> str:
     for suffix in sorted(known, key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return suffix
-    raise ConfigError(f"{path}: {name} is written as {', '.join(known)}; {did_you_mean(path.suffix, known)}")
+    raise ConfigError(f"{path}: {name} cannot be written as such a file; {did_you_mean(path.suffix, known)}")

@@ -108,8 +108,10 @@ def read_circuit(
     Raises:
         DataError: If the file is unreadable, or holds no voltage, or vectors of different lengths.
     """
+    if path.suffix.lower() not in NAMED:
+        raise DataError(f"{path}: unknown format; a circuit is read from {', '.join(SUFFIXES)}")
     try:
-        content = _read_csv(path, columns) if path.suffix == ".csv" else dict(_read_named(path))
+        content = _read_csv(path, columns) if path.suffix.lower() == ".csv" else dict(_read_named(path))
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib, scipy: each has its own errors for a damaged file
@@ -127,7 +129,7 @@ def read_circuit(
 
 
 def _read_named(path: Path) -> Mapping[str, NDArray]:
-    if path.suffix == ".mat":
+    if path.suffix.lower() == ".mat":
         return read_mat(path)
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

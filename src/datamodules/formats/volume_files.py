@@ -125,7 +125,10 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         data = np.asarray(image.dataobj, dtype=np.float32) if scaled else np.asarray(image.dataobj)
     except Exception as error:
         raise DataError(f"{path}: no readable NIfTI file ({type(error).__name__}: {error})") from error
-    return data, np.asarray(image.affine, dtype=np.float64)
+    affine = getattr(image, "affine", None)
+    if affine is None:
+        raise DataError(f"{path}: is a {type(image).__name__}, no volume with an orientation matrix")
+    return data, np.asarray(affine, dtype=np.float64)
 
 
 def _read_itk(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
