@@ -165,7 +165,7 @@ def slices(
     Args:
         title: See :func:`blank`.
         caption: See :func:`blank`.
-        image: Intensities, ``(x, y, z)``, RAS: the patient's left is on the left.
+        image: Intensities, ``(x, y, z)``, drawn from left to right and from bottom to top.
         truth: Annotated mask, ``(x, y, z)``.
         predicted: Mask of the model, ``(x, y, z)``.
         spacing_mm: Size of a voxel.

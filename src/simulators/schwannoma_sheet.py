@@ -57,12 +57,12 @@ def contact_sheet(exams: Sequence[Exam], path: Path) -> Path:
 
 
 def _slice(image: Volume, mask: Volume | None) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...], int]:
-    """The image in RAS order, its mask, its spacing and the slice that cuts most of the tumour."""
+    """Image (the patient's right on the left, as radiologists read), mask, spacing and the slice with most tumour."""
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(image.data, image.affine))
-    data, spacing = np.asanyarray(turned.dataobj), tuple(float(s) for s in turned.header.get_zooms()[:3])
+    data, spacing = np.asanyarray(turned.dataobj)[::-1], tuple(float(s) for s in turned.header.get_zooms()[:3])
     if mask is None:
         return data, None, spacing, data.shape[2] // 2
-    label = np.asanyarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(mask.data, mask.affine)).dataobj)
+    label = np.asanyarray(nibabel.as_closest_canonical(nibabel.Nifti1Image(mask.data, mask.affine)).dataobj)[::-1]
     return data, label, spacing, int(label.sum(axis=(0, 1)).argmax()) if label.any() else data.shape[2] // 2
 
 

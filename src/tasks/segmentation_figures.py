@@ -31,9 +31,9 @@ def exam_figure(panels: Sequence[Panel], path: Path) -> Path:
     figure = Figure(figsize=(3.4 * len(panels), 6.6), layout="constrained")
     axes = figure.subplots(2, len(panels), squeeze=False)
     for column, (title, image, label, mask) in enumerate(panels):
-        data, spacing = ras(image.data, image.affine)
-        found = ras(mask.astype(np.uint8), image.affine)[0] > 0
-        truth = np.zeros_like(found) if label is None else ras(label.data, label.affine)[0] > 0
+        data, spacing = radiological(image.data, image.affine)
+        found = radiological(mask.astype(np.uint8), image.affine)[0] > 0
+        truth = np.zeros_like(found) if label is None else radiological(label.data, label.affine)[0] > 0
         either = found | truth
         k = int(either.sum(axis=(0, 1)).argmax()) if either.any() else data.shape[2] // 2
         close = close_up(either[:, :, k], spacing[:2])
@@ -57,11 +57,11 @@ def exam_figure(panels: Sequence[Panel], path: Path) -> Path:
 def exam_plot(panel: Panel) -> go.Figure:
     """One exam in three planes with sliders: where label and prediction agree and where they do not."""
     title, image, label, mask = panel
-    data, spacing = ras(image.data, image.affine)
-    truth = None if label is None else ras(label.data, label.affine)[0] > 0
-    predicted = ras(mask.astype(np.uint8), image.affine)[0] > 0
+    data, spacing = radiological(image.data, image.affine)
+    truth = None if label is None else radiological(label.data, label.affine)[0] > 0
+    predicted = radiological(mask.astype(np.uint8), image.affine)[0] > 0
     caption = (
-        "The sliders move through the slices around the tumour; the patient's left is on the left. Exams are ordered "
+        "The sliders move through the slices around the tumour; the patient's right is on the left. Exams are ordered "
         "by Dice, the first shown is the middle one. Drag to zoom, double-click to see all."
     )
     return slices(title, caption, data, truth, predicted, spacing)
@@ -75,7 +75,10 @@ def close_up(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[slice, 
     )
 
 
-def ras(data: NDArray[Any], affine: NDArray[Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
-    """Data with axes turned to the nearest of right, anterior, superior, and their spacing, mm."""
+def radiological(data: NDArray[Any], affine: NDArray[Any]) -> tuple[NDArray[Any], tuple[float, ...]]:
+    """Data with axes turned to the nearest of left, anterior, superior, and their spacing, mm.
+
+    Drawn from the left and from below, the patient's right is on the left, as radiologists read images.
+    """
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(data, affine))
-    return np.asanyarray(turned.dataobj), tuple(float(s) for s in turned.header.get_zooms()[:3])
+    return np.asanyarray(turned.dataobj)[::-1], tuple(float(s) for s in turned.header.get_zooms()[:3])

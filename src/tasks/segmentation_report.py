@@ -17,7 +17,7 @@ from scipy.ndimage import label
 
 from ..contracts import KOOS, Volume
 from ..metrics.schwannoma_measures import farthest_mm
-from .segmentation_figures import PREDICTED, close_up, ras
+from .segmentation_figures import PREDICTED, close_up, radiological
 
 #: Data address, what it shows, and a caption.
 Picture = tuple[str, str, str]
@@ -27,6 +27,8 @@ NOTICE = "For research only. Not a medical device; it must not decide about the 
 _ANISOTROPY = 3.0
 #: A tumour nearer to the middle of the image than this has no sure side, mm.
 _MIDDLE_MM = 5.0
+#: The canal's fundus is some 36 mm from the mid-plane (`simulators.skull_base`); heads and estimated planes vary.
+_FUNDUS_MM = 45.0
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -114,6 +116,11 @@ def remarks(mask: NDArray[np.bool_], image: Volume, found: dict[str, Any], calib
         flags.append(f"{found['components']} components: diameters, parts and grade of the largest, volume of all")
     if found["side"] and abs(found["from_middle_mm"]) < _MIDDLE_MM:
         flags.append("side unsure: the tumour is near the plane of symmetry of the head")
+    if found["side"] and abs(found["from_middle_mm"]) > _FUNDUS_MM:
+        flags.append(
+            f"centre {abs(found['from_middle_mm']):.0f} mm from the plane of symmetry: further out than an internal "
+            "auditory canal reaches, look whether this is a tumour at all"
+        )
     return flags
 
 
@@ -231,11 +238,11 @@ def _grade(facts: dict[str, Any]) -> str:
 
 
 def _pictures(image: Volume, mask: NDArray[np.bool_]) -> list[Picture]:
-    """Three planes: whole slice and close-up, the patient's left on the left."""
-    data, spacing = ras(image.data, image.affine)
-    found = ras(mask.astype(np.uint8), image.affine)[0] > 0
+    """Three planes: whole slice and close-up, the patient's right on the left."""
+    data, spacing = radiological(image.data, image.affine)
+    found = radiological(mask.astype(np.uint8), image.affine)[0] > 0
     pictures: list[Picture] = []
-    planes = {"Axial": (2, "LRPA"), "Coronal": (1, "LRIS"), "Sagittal": (0, "PAIS")}
+    planes = {"Axial": (2, "RLPA"), "Coronal": (1, "RLIS"), "Sagittal": (0, "PAIS")}
     for plane, (axis, ends) in planes.items():
         across = tuple(other for other in range(3) if other != axis)
         place = int(found.sum(axis=across).argmax()) if found.any() else data.shape[axis] // 2

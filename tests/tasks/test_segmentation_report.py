@@ -196,3 +196,15 @@ def test_bad_input_is_named(twin, tmp_path):
     broken.write_bytes(b"no volume")
     with pytest.raises(DataError, match="broken_T1"):
         task.predict_file(datamodule, broken, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("from_middle", "told"), [(2.0, "side unsure"), (-27.0, None), (-63.0, "63 mm from the plane")]
+)
+def test_a_place_that_no_canal_has_is_named(from_middle, told):
+    mask = np.zeros((9, 9, 9), bool)
+    mask[4, 4, 4] = True
+    found = {"koos_probability": {}, "components": 1, "side": "left", "from_middle_mm": from_middle}
+    flags = remarks(mask, Volume(np.zeros((9, 9, 9)), np.eye(4), "a"), found, calibrated=True)
+    assert len(flags) == (told is not None)
+    assert all(told in flag for flag in flags)
