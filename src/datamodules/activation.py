@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from torch.utils.data import Dataset
 
 from ..contracts import ActivationBatch, DataSpec
 from ..errors import ConfigError, DataError, MissingDataError, did_you_mean
-from .base import BaseDataModule, digest
+from .base import digest
 from .connectivity_estimate import bad_regions, estimate, require_estimator, require_volumes
 from .fmri import LAYOUT, read_scans
 from .formats.activation import ACTIVATION_LAYOUT, read_activations
 from .formats.timeseries import TimeSeries, read_timeseries
-from .group_folds import Rows, group_fold
+from .group_folds import GroupedDataModule
 
 Array = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ class ActivationDataset(Dataset[ActivationBatch]):
         return ActivationBatch(self.connectivity[row], self.activation[row], self.mean, torch.tensor(row))
 
 
-class ActivationDataModule(BaseDataModule):
+class ActivationDataModule(GroupedDataModule):
     """Resting connectivity and task activation of the people who have both.
 
     Args:
@@ -48,12 +49,10 @@ class ActivationDataModule(BaseDataModule):
         condition: Condition of the scans.
         estimator: Of the connectivity: ``pearson``, ``fisher``, ``ledoit-wolf`` or ``partial``.
         min_volumes: Least volumes of a scan.
-        folds: Number of folds; as many as people leaves one out at a time.
-        fold: The test fold.
-        split_seed: Seed of the folds.
-        val_fraction: Share of the other people that validates; 0 for none.
+        val_fraction: Share of the people outside the test fold that validates; 0 for none.
         batch_size: People a batch.
-        num_workers: Loader processes.
+        **splitting: Arguments of :class:`~.group_folds.GroupedDataModule`; as many folds as people leaves one out at
+            a time.
     """
 
     def __init__(
@@ -64,14 +63,11 @@ class ActivationDataModule(BaseDataModule):
         condition: str = "rest",
         estimator: str = "pearson",
         min_volumes: int = 30,
-        folds: int = 5,
-        fold: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.0,
         batch_size: int = 16,
-        num_workers: int = 0,
+        **splitting: Any,
     ):
-        super().__init__(root, batch_size, num_workers, fold, folds, split_seed)
+        super().__init__(root=root, val_fraction=val_fraction, batch_size=batch_size, **splitting)
         require_estimator(estimator)
         if estimator == "tangent":
             raise ConfigError("datamodule.estimator=tangent: is not offered here; choose another")
@@ -83,7 +79,6 @@ class ActivationDataModule(BaseDataModule):
         self.condition = condition
         self.estimator = estimator
         self.min_volumes = min_volumes
-        self.val_fraction = val_fraction
 
     @cached_property
     def people(self) -> dict[str, tuple[TimeSeries, Array]]:
@@ -138,10 +133,9 @@ class ActivationDataModule(BaseDataModule):
         scans, values = zip(*self.people.values(), strict=True)
         return estimate([scan.values for scan in scans], self.estimator), np.stack(values)
 
-    def split(self, fold: int | None = None) -> Rows:
-        """Rows of ``train``, ``val`` and ``test``, disjoint, repeatable by ``split_seed``."""
-        fold = self.fold if fold is None else fold
-        return group_fold(list(self.people), self.folds, fold, self.split_seed, self.val_fraction)
+    def groups(self) -> list[str]:
+        """Every person by herself."""
+        return list(self.people)
 
     def setup(self, stage: str | None = None) -> None:
         """Lightning hook: estimate and split."""
@@ -154,5 +148,4 @@ class ActivationDataModule(BaseDataModule):
 
     def fingerprint(self) -> str:
         """Hash of the matrices, the activations and the split."""
-        rows = (self.split()[name] for name in ("train", "val", "test"))
-        return digest(*self.arrays, list(self.people), self.estimator, *rows)
+        return digest(*self.arrays, list(self.people), self.estimator, *self.split_rows())

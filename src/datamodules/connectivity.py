@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 from ..contracts import ConnectivityBatch, DataSpec
 from ..contracts.graphs import choose_edges, to_pyg
 from ..errors import ConfigError, DataError, did_you_mean
-from .base import BaseDataModule, digest
+from .base import digest
 from .connectivity_estimate import bad_regions, estimate, require_estimator, require_volumes
 from .formats.timeseries import TimeSeries, read_timeseries
-from .group_folds import Rows, group_fold
+from .group_folds import GroupedDataModule
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
@@ -65,7 +65,7 @@ class ConnectivityDataset(Dataset[ConnectivityBatch]):
         return ConnectivityBatch(window=torch.tensor(row + self.first_window), **self.common, **one)
 
 
-class ConnectivityDataModule(BaseDataModule):
+class ConnectivityDataModule(GroupedDataModule):
     """Base: a subclass's ``load`` gives people, this makes matrices, checks, folds and batches.
 
     The target is always the Pearson correlation, whatever the input's estimator: shrinking the target alone would
@@ -77,12 +77,9 @@ class ConnectivityDataModule(BaseDataModule):
             comes from the training people).
         bad_regions: ``raise`` where a region is constant or not finite in somebody, or ``drop`` it from everybody.
         min_volumes: Least volumes of a scan.
-        folds: Number of folds; as many as people leaves one out at a time.
-        fold: The test fold.
-        split_seed: Seed of the folds.
-        val_fraction: Share of the other groups that validates; 0 for none.
         batch_size: People a batch.
-        num_workers: Loader processes.
+        **splitting: Arguments of :class:`~.group_folds.GroupedDataModule`; as many folds as people leaves one out at
+            a time.
     """
 
     #: Names of the regions of the language network, for a score of its own.
@@ -94,14 +91,10 @@ class ConnectivityDataModule(BaseDataModule):
         estimator: str = "pearson",
         bad_regions: str = "raise",
         min_volumes: int = 30,
-        folds: int = 5,
-        fold: int = 0,
-        split_seed: int = 0,
-        val_fraction: float = 0.1,
         batch_size: int = 16,
-        num_workers: int = 0,
+        **splitting: Any,
     ):
-        super().__init__(root, batch_size, num_workers, fold, folds, split_seed)
+        super().__init__(root=root, batch_size=batch_size, **splitting)
         require_estimator(estimator)
         if bad_regions not in ("raise", "drop"):
             raise ConfigError(
@@ -110,7 +103,6 @@ class ConnectivityDataModule(BaseDataModule):
         self.estimator = estimator
         self.bad_regions = bad_regions
         self.min_volumes = min_volumes
-        self.val_fraction = val_fraction
         self.mean_baseline: Tensor | None = None
 
     def load(self) -> list[Person]:
@@ -214,10 +206,9 @@ class ConnectivityDataModule(BaseDataModule):
             estimate([person.target.values for person in self.people], "pearson"),
         )
 
-    def split(self, fold: int | None = None) -> Rows:
-        """Rows of ``train``, ``val`` and ``test``, disjoint, repeatable by ``split_seed``."""
-        groups = [person.group or person.name for person in self.people]
-        return group_fold(groups, self.folds, self.fold if fold is None else fold, self.split_seed, self.val_fraction)
+    def groups(self) -> list[str]:
+        """The group of each person, or the person by herself."""
+        return [person.group or person.name for person in self.people]
 
     def setup(self, stage: str | None = None) -> None:
         """Lightning hook: estimate and split."""
@@ -263,10 +254,8 @@ class ConnectivityDataModule(BaseDataModule):
 
     def fingerprint(self) -> str:
         """Hash of the correlations, the estimator and the split."""
-        parts = self.split()
         people = [(person.name, person.group) for person in self.people]
-        rows = (parts[name] for name in ("train", "val", "test"))
-        return digest(*self.correlations, self.region_names, people, self.estimator, *rows)
+        return digest(*self.correlations, self.region_names, people, self.estimator, *self.split_rows())
 
 
 def _select(person: Person, kept: Sequence[int]) -> Person:

@@ -1,15 +1,47 @@
-"""Folds over people that keep families and sites together."""
+"""Folds over people that keep families and sites together, and the base of the datamodules that are split so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from .base import BaseDataModule
 
 Rows = dict[str, NDArray[np.int64]]
+
+
+class GroupedDataModule(BaseDataModule):
+    """Data in rows that belong to groups (people, families, sites) which stay whole in every split.
+
+    Args:
+        val_fraction: Share of the groups outside the test fold that validates; 0 for none.
+        **splitting: Arguments of :class:`~.base.BaseDataModule`.
+    """
+
+    def __init__(self, *, val_fraction: float = 0.1, **splitting: Any):
+        super().__init__(**splitting)
+        self.val_fraction = val_fraction
+
+    def groups(self) -> list[str]:
+        """What each row must stay together with."""
+        raise NotImplementedError
+
+    def split(self, fold: int | None = None) -> Rows:
+        """Rows of ``train``, ``val`` and ``test``, disjoint, repeatable by ``split_seed``.
+
+        Args:
+            fold: Instead of the configured one.
+        """
+        fold = self.fold if fold is None else fold
+        return group_fold(self.groups(), self.folds, fold, self.split_seed, self.val_fraction)
+
+    def split_rows(self) -> list[NDArray[np.int64]]:
+        """Training, validation and test rows in this order, for a fingerprint."""
+        return [self.split()[name] for name in ("train", "val", "test")]
 
 
 def group_fold(groups: Sequence[str], folds: int, fold: int, seed: int = 0, val_fraction: float = 0.1) -> Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from torch.utils.data import Dataset
 
 from ..contracts import DataSpec, ResponseBatch
 from ..errors import DataError, MissingDataError
-from .base import BaseDataModule, digest
-from .group_folds import Rows, group_fold
+from .base import digest
+from .group_folds import GroupedDataModule
 
 log = logging.getLogger("neurotwin")
 Array = NDArray[np.float64]
@@ -44,7 +45,7 @@ class ResponseDataset(Dataset[ResponseBatch]):
         return ResponseBatch(self.stimulus[row], self.response[row], torch.tensor(row))
 
 
-class ListeningDataModule(BaseDataModule):
+class ListeningDataModule(GroupedDataModule):
     """Time courses of six language regions during chapter 1 of Alice (Brennan et al. 2016), or a packed NPZ.
 
     A listener with a constant or missing series is left out and named in the log.
@@ -52,28 +53,22 @@ class ListeningDataModule(BaseDataModule):
     Args:
         root: Folder of the published files, or an NPZ of one's own.
         radius_mm: Of the regions, 6 or 10, in the published files.
-        folds: Number of folds; as many as listeners leaves one out at a time.
-        fold: The test fold.
-        split_seed: Seed of the folds.
-        val_fraction: Share of the other listeners that validates; 0 for none.
-        batch_size: People a batch.
-        num_workers: Loader processes.
+        val_fraction: Share of the listeners outside the test fold that validates; 0 for none.
+        batch_size: Listeners a batch.
+        **splitting: Arguments of :class:`~.group_folds.GroupedDataModule`; as many folds as listeners leaves one out
+            at a time.
     """
 
     def __init__(
         self,
         root: str | Path,
         radius_mm: int = 10,
-        folds: int = 5,
-        fold: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.0,
         batch_size: int = 32,
-        num_workers: int = 0,
+        **splitting: Any,
     ):
-        super().__init__(root, batch_size, num_workers, fold, folds, split_seed)
+        super().__init__(root=root, val_fraction=val_fraction, batch_size=batch_size, **splitting)
         self.radius_mm = radius_mm
-        self.val_fraction = val_fraction
 
     @cached_property
     def people(self) -> dict[str, tuple[Array, Array]]:
@@ -94,10 +89,9 @@ class ListeningDataModule(BaseDataModule):
         stimulus, response = next(iter(self.people.values()))
         return DataSpec(n_channels=stimulus.shape[1], n_nodes=response.shape[1], n_times=len(response))
 
-    def split(self, fold: int | None = None) -> Rows:
-        """Rows of ``train``, ``val`` and ``test``, disjoint, repeatable by ``split_seed``."""
-        fold = self.fold if fold is None else fold
-        return group_fold(list(self.people), self.folds, fold, self.split_seed, self.val_fraction)
+    def groups(self) -> list[str]:
+        """Every person by herself."""
+        return list(self.people)
 
     def setup(self, stage: str | None = None) -> None:
         """Lightning hook: read and split."""
@@ -108,8 +102,7 @@ class ListeningDataModule(BaseDataModule):
 
     def fingerprint(self) -> str:
         """Hash of the series and the split."""
-        rows = (self.split()[name] for name in ("train", "val", "test"))
-        return digest(*self.responses, list(self.people), *rows)
+        return digest(*self.responses, list(self.people), *self.split_rows())
 
     @cached_property
     def responses(self) -> tuple[Array, Array]:

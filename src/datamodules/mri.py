@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from ..contracts import DataSpec, Exam, Volume
 from ..errors import ConfigError, DataError, MissingDataError, did_you_mean
-from .base import BaseDataModule, digest
+from .base import digest
 from .formats.mri_layouts import ExamFiles, bids_subject, bids_subjects, find_exams, modality_of
 from .formats.volume_files import is_volume, read_volume, resample, write_volume
-from .group_folds import Rows, group_fold
+from .group_folds import GroupedDataModule
 from .mri_cases import (
     MODALITIES,
     Case,
@@ -37,7 +37,7 @@ from .mri_plan import Plan, make_plan
 log = logging.getLogger("neurotwin")
 
 
-class MRIDataModule(BaseDataModule):
+class MRIDataModule(GroupedDataModule):
     """Segmentation of a tumour in ceT1w and T2w volumes of any spacing and orientation.
 
     Exams with one of the modalities are as welcome as those with both; the missing one is zero. All exams of a patient
@@ -80,7 +80,7 @@ class MRIDataModule(BaseDataModule):
         batch_size: int = 2,
         **splitting: Any,
     ):
-        super().__init__(root=root, batch_size=batch_size, **splitting)
+        super().__init__(root=root, val_fraction=val_fraction, batch_size=batch_size, **splitting)
         for name in modalities:
             if name not in MODALITIES:
                 raise ConfigError(f"datamodule.modalities={list(modalities)}: {did_you_mean(name, MODALITIES)}")
@@ -102,7 +102,7 @@ class MRIDataModule(BaseDataModule):
                 raise ConfigError(f"datamodule.{name}={share}: is a share, from 0 to 1")
         self.layout, self.modalities = layout, tuple(modalities)
         self.labels = None if labels is None else tuple(labels)
-        self.group_by, self.val_fraction, self.normalise = group_by, val_fraction, normalise
+        self.group_by, self.normalise = group_by, normalise
         self._spacing_mm, self._patch_size, self.patch_voxels = spacing_mm, patch_size, patch_voxels
         self.patches_per_epoch, self.foreground, self.modality_dropout = patches_per_epoch, foreground, modality_dropout
         self._restored: Plan | None = None
@@ -175,17 +175,16 @@ class MRIDataModule(BaseDataModule):
             class_names=("background", "tumour"),
         )
 
-    def split(self, fold: int | None = None) -> Rows:
-        """Rows of ``train``, ``val`` and ``test``; patients, or sites with all their patients, stay whole."""
-        groups = [exam.patient for exam in self.exams]
-        if self.group_by == "site":
-            site: dict[str, str] = {}
-            for exam in self.exams:
-                if not exam.site:
-                    raise DataError(f"{exam.patient}_{exam.session}: has no site; exams.tsv needs a column site")
-                site.setdefault(exam.patient, exam.site)  # a patient who moves stays with the first
-            groups = [site[exam.patient] for exam in self.exams]
-        return group_fold(groups, self.folds, self.fold if fold is None else fold, self.split_seed, self.val_fraction)
+    def groups(self) -> list[str]:
+        """The patient of each exam, or the site, which keeps all exams of its patients."""
+        if self.group_by == "patient":
+            return [exam.patient for exam in self.exams]
+        site: dict[str, str] = {}
+        for exam in self.exams:
+            if not exam.site:
+                raise DataError(f"{exam.patient}_{exam.session}: has no site; exams.tsv needs a column site")
+            site.setdefault(exam.patient, exam.site)  # a patient who moves stays with the first
+        return [site[exam.patient] for exam in self.exams]
 
     def setup(self, stage: str | None = None) -> None:
         """Lightning hook: find, plan, prepare what is not in the cache yet."""
