@@ -18,6 +18,7 @@ from ..errors import ConfigError, did_you_mean
 from .filters import INTRINSIC_MS, SYNAPTIC_MS, FilterBank, SigmoidBank
 from .rmm_currents import Current, Dense, HammersteinSynapse, MechanisticSynapse, inverse_softplus
 from .rmm_linear import bifurcations, holding_current, lyapunov_exponent, membrane_admittance, synapse_constants
+from .rmm_newton import newton_rollout
 from .rmm_rollout import compiled_rollout, plain_rollout
 
 SYNAPSES = ("lumped", "mechanistic", "hammerstein")
@@ -260,6 +261,12 @@ class RMM(nn.Module):
         return Rollout(
             *(compiled_rollout if fast else plain_rollout)(self, voltage, hidden, injected, teacher, forcing)
         )
+
+    def parallel_rollout(
+        self, voltage: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None = None, forcing: float = 0.0
+    ) -> Rollout:
+        """As :meth:`rollout`, all times at once by Newton's method, see :func:`~.rmm_newton.newton_rollout`."""
+        return Rollout(*newton_rollout(self, voltage, hidden, injected, teacher, forcing))
 
     @contextmanager
     def synapses_scaled(self, factor: float) -> Iterator[None]:

@@ -7,17 +7,19 @@ those of the code of Burghi et al. 2025 (OpenLoopLosses.jl, ClosedLoopLosses.jl)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..contracts import CircuitBatch, DynamicsModel
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 
 #: Share of the penalty's gradient by which a multiplier is raised. A whole step needs the states to have settled; here
 #: they have moved by a single step of Adam since the last one.
 MULTIPLIER_RATE = 0.03
+SOLVERS = ("steps", "newton")
 
 
 class ShotStates(nn.Module):
@@ -165,7 +167,7 @@ class MultipleShooting:
             both = shots.states.take(torch.cat([shots.rows, shots.following[known]]))
             voltage, hidden = both[:n].tensor_split([model.n_nodes], dim=1)
             following = both[n:]
-        predicted, end = model.rollout(voltage, hidden, batch.current, recorded[:, :-1], self.forcing)
+        predicted, end = self._run(model)(voltage, hidden, batch.current, recorded[:, :-1], self.forcing)
         loss = (predicted - recorded[:, 1:]).square().mean()
         if shots.states is not None and len(following):
             jumps = (following - torch.cat([predicted[known, -1], end[known]], dim=1)) / shots.states.scale
@@ -176,6 +178,10 @@ class MultipleShooting:
                 loss = loss + (shots.states.multipliers[rows] * jumps).sum(dim=1).mean()
                 self._raised = rows, MULTIPLIER_RATE * 2 * weights * jumps.detach()
         return loss / model.dt_ms**2
+
+    def _run(self, model: DynamicsModel) -> Callable[..., tuple[Tensor, Tensor]]:
+        """What runs the shots."""
+        return model.rollout
 
     def _weights(self, model: DynamicsModel) -> Tensor:
         """Of the squared jump of each state, ``(node + hidden,)``: means over neurons and over each bank."""
@@ -197,6 +203,8 @@ class GeneralisedTeacherForcing(MultipleShooting):
             Jacobians' spectral norms along shots; ``γ`` jumps up to it, or decays to it by a thousandth.
         adapt_every: Batches between adaptations.
         samples: States at which the Jacobian is taken.
+        solver: ``steps``, one after the other, or ``newton``, all steps of a shot at once, which fails where the
+            forced circuit does not contract, and does not pay on a CPU (``benchmarks/rmm_newton.py``).
         train_states: As in :class:`MultipleShooting`.
         voltage_weight: Likewise.
         hidden_weight: Likewise.
@@ -212,6 +220,7 @@ class GeneralisedTeacherForcing(MultipleShooting):
         adaptive: bool = False,
         adapt_every: int = 5,
         samples: int = 16,
+        solver: str = "steps",
         train_states: bool = True,
         voltage_weight: float = 500.0,
         hidden_weight: float = 500.0,
@@ -227,9 +236,19 @@ class GeneralisedTeacherForcing(MultipleShooting):
         if geometric and not (forcing > 0 and (final_forcing or 0) > 0):
             raise ConfigError("task.strategy.geometric: equal factors need forcing and final_forcing above 0")
         self.hold, self.geometric = tuple(hold), geometric
-        self.adaptive, self.adapt_every, self.samples = adaptive, adapt_every, samples
+        if solver not in SOLVERS:
+            raise ConfigError(f"task.strategy.solver={solver!r}: {did_you_mean(solver, SOLVERS)}")
+        self.adaptive, self.adapt_every, self.samples, self.solver = adaptive, adapt_every, samples, solver
         self.changes_loss |= adaptive or final_forcing is not None
         self._batches = 0
+
+    def _run(self, model: DynamicsModel) -> Callable[..., tuple[Tensor, Tensor]]:
+        if self.solver == "steps":
+            return model.rollout
+        if not hasattr(model, "parallel_rollout"):
+            name = type(model).__name__
+            raise ConfigError(f"task.strategy.solver=newton: {name} runs step by step only; set solver=steps")
+        return model.parallel_rollout
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Move ``γ`` along its schedule."""

@@ -104,6 +104,16 @@ def test_multiple_shooting_adds_the_jumps_between_shots(forcing):
     torch.testing.assert_close(free, (predicted - batch.voltage[:, 1:]).square().mean() / 0.01, rtol=1e-3, atol=1e-3)
 
 
+def test_newton_has_the_loss_and_gradient_of_stepping():
+    model = small_model()
+    batch, given = shots(model)
+    found = []
+    for solver in ("steps", "newton"):
+        loss = GeneralisedTeacherForcing(0.2, solver=solver, train_states=False).loss(model, batch, given)
+        found.append((loss.detach(), torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-2)
+
+
 def test_shot_states_follow_adam_row_by_row():
     states = ShotStates(torch.zeros(4, 1), torch.zeros(4, 2), torch.tensor([2.0, 4.0]))
     twin = torch.zeros(4, 3, requires_grad=True)
@@ -185,6 +195,11 @@ def test_errors_name_the_key():
         Circuit(nn.Linear(2, 2))
     with pytest.raises(ConfigError, match="GRUCircuit has no synapses to silence"):
         Circuit(GRUCircuit(2, 1e4), silence_weight=1.0)
+    with pytest.raises(ConfigError, match=r"task\.strategy\.solver='newtn': did you mean 'newton'"):
+        GeneralisedTeacherForcing(solver="newtn")
+    batch, given = shots(small_model())
+    with pytest.raises(ConfigError, match="GRUCircuit runs step by step only"):
+        GeneralisedTeacherForcing(solver="newton", train_states=False).loss(GRUCircuit(2, 1e4), batch, given)
     assert isinstance(small_model(), DynamicsModel)
 
 
