@@ -62,9 +62,13 @@ class Stat:
 
     @property
     def digits(self) -> int:
-        """Three significant digits of the mean, but no more than five decimals: what is smaller is rounding."""
+        """Decimals: three significant digits of the mean, four above 1; at most five; none of a count from 10 on."""
         mean = abs(self.mean)
-        return 3 if mean == 0 or mean >= 0.1 else min(5, 2 - math.floor(math.log10(mean)))
+        if mean >= 10 and mean.is_integer() and not self.sd:
+            return 0
+        if mean == 0 or 0.1 <= mean < 1:
+            return 3
+        return min(5, max(1, (3 if mean >= 1 else 2) - math.floor(math.log10(mean))))
 
     def __str__(self) -> str:
         spread = "" if self.sd is None else f" ± {self.sd:.{self.digits}f}"

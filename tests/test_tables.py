@@ -52,4 +52,6 @@ def test_interval_is_students():
 def test_small_numbers_keep_three_digits_but_no_more_than_five_decimals():
     assert str(Stat((0.01234,))) == "0.0123 (1)"
     assert str(Stat((0.0000123,))) == "0.00001 (1)"
-    assert str(Stat((12.3,))) == "12.300 (1)"
+    assert str(Stat((12.3,))) == "12.30 (1)"
+    assert str(Stat((375.0,))) == "375 (1)"
+    assert str(Stat((22.0, 23.0))) == "22.50 ± 0.71 (2)"
