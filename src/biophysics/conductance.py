@@ -249,6 +249,8 @@ class Neuron:
 
     def gate_kinetics(self, theta: Tensor, voltage: Tensor, calcium: Tensor | None) -> tuple[Tensor, Tensor]:
         """Steady states and time constants (ms) of all gates, ``(..., gate)`` each."""
+        if not self.gates:
+            return voltage[..., None][..., :0], voltage[..., None][..., :0]
         pairs = [self._gate(theta, gate, voltage, calcium) for gate in self.gates]
         return torch.stack([p[0] for p in pairs], dim=-1), torch.stack([p[1] for p in pairs], dim=-1)
 

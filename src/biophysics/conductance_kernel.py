@@ -270,8 +270,9 @@ def _voltage_row(
 
 @numba.njit(**COMPILE)
 def run_one(
-    theta, injected, observed, gain, v, dt, substeps, columns, gates, speeds, currents, pool, voltage, states, jacobian
-):
+    theta, injected, observed, gain, v, slope, dt, substeps, columns, gates, speeds, currents, pool, voltage, states,
+    jacobian,
+):  # fmt: skip
     """Run one neuron from its steady state at ``v``, drawn to a recording, with sensitivities.
 
     Args:
@@ -281,6 +282,7 @@ def run_one(
         gain: Coupling ``u`` of the step that leads to each sample, ``(time,)``, 1/ms; infinite: V is set to the reading
             after the step.
         v: Voltage at the first sample, mV.
+        slope: Its derivative by the columns of ``jacobian``, ``(column,)``.
         dt: Sampling interval, ms.
         substeps: Integration steps a sample.
         columns: Column of each parameter in ``jacobian``, or -1.
@@ -296,6 +298,7 @@ def run_one(
     h = dt / substeps
     x, before = np.zeros(n_gates), np.zeros(n_gates)
     s = np.zeros((1 + n_gates + (1 if pool >= 0 else 0), jacobian.shape[1]), jacobian.dtype)
+    s[0] = slope
     opened, push = np.zeros((n_currents, 5)), np.zeros(n_currents)
     sources, coefficients = np.zeros(2 * n_currents + 1, np.int64), np.zeros(2 * n_currents + 1)
     calcium = 1 + n_gates if pool >= 0 else -1
@@ -309,6 +312,7 @@ def run_one(
             ca = _step_calcium(theta, currents, columns, pool, 0.0, v, ca, x, s)
     capacitance = theta[0]
     voltage[0] = v
+    jacobian[0] = slope
     for k in range(injected.size):
         last = k + 1 == injected.size
         u = 0.0 if last or math.isinf(gain[k + 1]) else gain[k + 1]

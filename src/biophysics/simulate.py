@@ -75,6 +75,8 @@ def follow(
     states: bool = False,
     substeps: int = 1,
     dtype: type = np.float64,
+    start_slope: Array | None = None,
+    extrapolate: bool = False,
 ) -> Followed:
     """Run one neuron, drawn to a recording by ``u (V_obs - V)``, with forward sensitivities.
 
@@ -91,7 +93,15 @@ def follow(
         states: Whether to keep gates and calcium.
         substeps: Integration steps a sample.
         dtype: Of the sensitivities.
+        start_slope: Derivative of ``start_mv`` by the parameters, ``(parameter,)``; 0 by default.
+        extrapolate: Whether to run again with twice the steps and remove the leading, quadratic error of the voltage
+            (Richardson); states and sensitivities are those of the coarser run.
     """
+    if extrapolate:
+        how: dict[str, Any] = {"columns": columns, "states": states, "dtype": dtype, "start_slope": start_slope}
+        coarse = follow(neuron, theta, injected, dt_ms, start_mv, observed, gain, substeps=substeps, **how)
+        fine = follow(neuron, theta, injected, dt_ms, start_mv, observed, gain, substeps=2 * substeps)
+        return coarse._replace(voltage=fine.voltage + (fine.voltage - coarse.voltage) / 3)
     n, table = len(injected), tables(neuron)
     gain = np.zeros(n) if gain is None else gain
     observed = np.zeros(n) if observed is None else observed
@@ -99,9 +109,42 @@ def follow(
     kept = np.empty((n if states else 0, len(neuron.state_names)))
     voltage = np.empty(n)
     jacobian: NDArray[Any] = np.zeros((n, int(columns.max()) + 1), dtype)
+    slope: NDArray[Any] = np.zeros(jacobian.shape[1], dtype)
+    if start_slope is not None:
+        slope[columns[columns >= 0]] = start_slope[columns >= 0]
     inputs = [np.ascontiguousarray(part, dtype=np.float64) for part in (theta, injected, observed, gain)]
-    run_one(*inputs, float(start_mv), dt_ms, substeps, columns, *table, voltage, kept, jacobian)
+    run_one(*inputs, float(start_mv), slope, dt_ms, substeps, columns, *table, voltage, kept, jacobian)
     return Followed(voltage, kept, jacobian)
+
+
+@torch.enable_grad()
+def resting_voltage(neuron: Neuron, theta: Array, injected: float, near_mv: float) -> tuple[float, Array]:
+    """Voltage at which a neuron rests under a constant current, by Newton's method.
+
+    Args:
+        neuron: What it is made of.
+        theta: ``(parameter,)``.
+        injected: µA/cm², before division by the area.
+        near_mv: Where to begin, and what is returned, with no derivative, where none lies within 5 mV.
+
+    Returns:
+        The voltage, mV, and its derivative by the parameters, ``(parameter,)``.
+    """
+    voltage = near_mv
+    for _ in range(12):
+        at, parameters = torch.tensor([voltage], dtype=torch.float64), torch.from_numpy(theta)[None]
+        at.requires_grad_()
+        parameters.requires_grad_()
+        state = neuron.steady(parameters, at)
+        outward = neuron.currents_of(parameters, state).sum() - injected / parameters[0, neuron.index["area"]]
+        by_voltage, by_theta = torch.autograd.grad(outward, (at, parameters))
+        step = -float(outward.detach()) / float(by_voltage)
+        if not (by_voltage > 0 and abs(voltage + step - near_mv) <= 5.0):
+            break
+        voltage += step
+        if abs(step) < 1e-9:
+            return voltage, (-by_theta[0] / by_voltage).numpy()
+    return near_mv, np.zeros(len(theta))
 
 
 class _Compiled(torch.autograd.Function):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..biophysics.conductance import Neuron
-from ..biophysics.simulate import Followed, follow
+from ..biophysics.simulate import Followed, follow, resting_voltage
 from ..contracts import ClampBatch, EstimatedNeuron, Predictions
 from ..errors import ConfigError
 from ..metrics.clamp_scores import SMALLEST_SHARE, coincidence, current_errors, drug_scores, spike_times
@@ -47,6 +47,11 @@ class Assimilation(BaseTask):
         readout_gain: Coupling to the recording when currents are read out, 1/ms.
         lead_gain: Least coupling to the recording in the lead before a window, 1/ms. A finite one averages the noise of
             the readings from which a free run starts; ``inf`` starts it at the last reading.
+        at_rest: Whether the neuron rested under the first current where the lead of a fitted window begins. It then
+            starts at the rest that the parameters imply, not at the readings, and is as free in its lead as after it.
+        refine: Passes with ``u`` = 0 extrapolate the voltage from ``refine`` and twice ``refine`` integration steps for
+            each of the model's, with the sensitivities of the former; 0: they take the model's steps.
+        tied_tolerance: The optimiser's tolerance in passes with ``u`` > 0, which need no exact minimum.
         **arguments: See :class:`BaseTask`.
     """
 
@@ -65,20 +70,24 @@ class Assimilation(BaseTask):
         prior: float = 1e-5,
         readout_gain: float = 1.0,
         lead_gain: float = 1.0,
+        at_rest: bool = False,
+        refine: int = 0,
+        tied_tolerance: float | None = None,
         **arguments: Any,
     ):
         super().__init__(model, **arguments)
         if not isinstance(model, EstimatedNeuron):
             raise ConfigError(f"task: {type(model).__name__} is no conductance-based neuron; choose model=hippocampal")
-        if iterations < 1 or prior < 0 or lead_gain <= 0:
+        if iterations < 1 or prior < 0 or lead_gain <= 0 or refine < 0:
             raise ConfigError(
-                f"task.iterations={iterations}, task.prior={prior:g}, task.lead_gain={lead_gain:g}: "
-                "at least 1, not below 0, above 0"
+                f"task.iterations={iterations}, task.prior={prior:g}, task.lead_gain={lead_gain:g}, "
+                f"task.refine={refine}: at least 1, not below 0, above 0, not below 0"
             )
         self.automatic_optimization = False
         self.recursion = recursion or Nudging()
         self.iterations, self.prior = iterations, prior
         self.readout_gain, self.lead_gain = readout_gain, lead_gain
+        self.at_rest, self.refine, self.tied_tolerance = at_rest, refine, tied_tolerance
         self.neuron: Neuron = model.neuron
         self.estimated = cast(EstimatedNeuron, model)
         n = sum(p[0].numel() for p in model.parameters())
@@ -100,10 +109,6 @@ class Assimilation(BaseTask):
         groups = [{"params": [p], **bounds[name]} for name, p in self.model.named_parameters()]
         return self._optimizer(groups)
 
-    def on_train_epoch_start(self) -> None:
-        """A new pass: every start tries again, from where it is."""
-        self._optimiser.restart()
-
     @property
     def _optimiser(self) -> LevenbergMarquardt:
         optimizer = cast(Any, self.optimizers()).optimizer
@@ -112,9 +117,10 @@ class Assimilation(BaseTask):
         return optimizer
 
     def training_step(self, batch: ClampBatch, batch_idx: int) -> Tensor:
-        """All iterations of a pass over all windows."""
+        """All iterations of a pass over all windows; every start tries again, from where it is."""
         optimiser, wrapped = self._optimiser, cast(Any, self.optimizers())
         gain = self.recursion.gain(self.current_epoch, int(batch.voltage.shape[1] - batch.lead[0]))
+        optimiser.restart(self.tied_tolerance if gain.any() else None)
         taken = 0
         while optimiser.active.any() and taken < self.iterations:
             wrapped.step(closure=lambda: self._normal(batch, gain, optimiser.active))
@@ -146,7 +152,7 @@ class Assimilation(BaseTask):
         slope, matrix, total, samples = np.zeros(size), np.zeros((size, size)), 0.0, 0
         for row, condition in enumerate(batch.condition.tolist()):
             theta = self.estimated.theta(start, condition)
-            run = self._follow(batch, row, theta, gain, self._columns)
+            run = self._follow(batch, row, theta, gain, self._columns, fitted=True)
             lead = int(batch.lead[row])
             error = run.voltage[lead:] - batch.voltage[row, lead:].numpy()
             if not (np.isfinite(error).all() and np.isfinite(run.jacobian[lead:]).all()):
@@ -171,14 +177,22 @@ class Assimilation(BaseTask):
 
     def _follow(
         self, batch: ClampBatch, row: int, theta: Array, gain: Array | float, columns: NDArray[np.int64] | None = None,
-        states: bool = False,
+        states: bool = False, fitted: bool = False,
     ) -> Followed:  # fmt: skip
-        """Run along a window; in its lead V is drawn to the recording no less than by ``lead_gain``."""
+        """Run along a window; in its lead V is drawn to the recording no less than by ``lead_gain``.
+
+        A ``fitted`` window follows ``at_rest`` and ``refine``.
+        """
         voltage, current, lead = batch.voltage[row].numpy(), batch.current[row].numpy(), int(batch.lead[row])
-        whole = np.full(len(voltage), max(self.lead_gain, float(np.asarray(gain).flat[0])))
+        rested = fitted and self.at_rest
+        whole = np.full(len(voltage), max(0.0 if rested else self.lead_gain, float(np.asarray(gain).flat[0])))
         whole[lead + 1 :] = gain if np.isscalar(gain) else np.asarray(gain)[1 : len(voltage) - lead]
         start = float(voltage[: max(1, min(lead, round(1 / self.estimated.dt_ms)))].mean())
         how: dict[str, Any] = {"columns": columns, "states": states, "substeps": self.estimated.substeps}
+        if rested:
+            start, how["start_slope"] = resting_voltage(self.neuron, theta, float(current[0]), start)
+        if fitted and self.refine and not np.any(gain):
+            how |= {"extrapolate": True, "substeps": self.refine * self.estimated.substeps}
         return follow(self.neuron, theta, current, self.estimated.dt_ms, start, voltage, whole, **how)
 
     def _update_posterior(self, batch: ClampBatch, gain: Array, optimiser: LevenbergMarquardt) -> None:
@@ -186,7 +200,7 @@ class Assimilation(BaseTask):
         assert optimiser.normal is not None
         best, samples, factor = int(self.best), 0, 0.0
         for row, condition in enumerate(batch.condition.tolist()):
-            run = self._follow(batch, row, self.estimated.theta(best, condition), gain)
+            run = self._follow(batch, row, self.estimated.theta(best, condition), gain, fitted=True)
             lead = int(batch.lead[row])
             factor += correlation_time(run.voltage[lead:] - batch.voltage[row, lead:].numpy())
             samples += len(run.voltage) - lead

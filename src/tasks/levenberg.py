@@ -39,6 +39,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         shrink: Factor on the damping of an accepted one.
         longest: Largest change of an unknown in one step.
         tolerance: An estimate is done after two accepted steps in a row that lower its cost by less than this fraction.
+        by_gain: Whether an accepted step shrinks the damping only if the cost fell by at least three quarters of what
+            the linearised model promised, and grows it below a quarter (Fletcher 1971): fewer steps are rejected.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         shrink: float = 0.2,
         longest: float = 0.5,
         tolerance: float = 1e-6,
+        by_gain: bool = False,
     ):
         super().__init__(params, {"lower": -torch.inf, "upper": torch.inf, "lr": damping})
         self.grow, self.shrink, self.longest, self.tolerance = grow, shrink, longest, tolerance
+        self.by_gain = by_gain
         self._lower = torch.cat([self._edge(p, g["lower"]) for g in self.param_groups for p in g["params"]])
         self._upper = torch.cat([self._edge(p, g["upper"]) for g in self.param_groups for p in g["params"]])
         self.restart()
@@ -60,8 +64,9 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     def _edge(parameter: Tensor, value: float) -> Tensor:
         return torch.full((parameter[0].numel(),), value, dtype=parameter.dtype)
 
-    def restart(self) -> None:
-        """Begin a pass: the cost has changed."""
+    def restart(self, tolerance: float | None = None) -> None:
+        """Begin a pass: the cost has changed; ``tolerance`` is that of this pass, by default the optimiser's."""
+        self._limit = self.tolerance if tolerance is None else tolerance
         n = len(self.param_groups[0]["params"][0])
         self.active = torch.ones(n, dtype=torch.bool)
         self._damping = torch.full((n,), float(self.param_groups[0]["lr"]), dtype=torch.float64)
@@ -90,8 +95,14 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         better = self.active & torch.isfinite(found.cost) & (found.cost < normal.cost)
         self._assign(torch.where(better[:, None], trial, before))
         fall = torch.where(better, 1 - found.cost / normal.cost, torch.zeros_like(normal.cost))
-        self._small = torch.where(better, torch.where(fall < self.tolerance, self._small + 1, 0), self._small)
-        self._damping = torch.where(better, self._damping * self.shrink, self._damping * self.grow).clamp(min=_LOWEST)
+        self._small = torch.where(better, torch.where(fall < self._limit, self._small + 1, 0), self._small)
+        factor = torch.where(better, self.shrink, self.grow).to(self._damping)
+        if self.by_gain:
+            d = trial - before
+            promised = -2 * (normal.gradient * d).sum(1) - torch.einsum("ei,eij,ej->e", d, normal.curvature, d)
+            kept = (normal.cost - found.cost) / promised
+            factor = torch.where(better & (kept < 0.75), torch.where(kept < 0.25, self.grow, 1.0).to(factor), factor)
+        self._damping = (self._damping * factor).clamp(min=_LOWEST)
         self.normal = Normal(
             torch.where(better, found.cost, normal.cost),
             torch.where(better[:, None], found.gradient, normal.gradient),

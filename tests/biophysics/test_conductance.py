@@ -13,7 +13,7 @@ from neurotwin.biophysics.conductance import (
     parse_currents,
     parse_gates,
 )
-from neurotwin.biophysics.simulate import follow, simulate
+from neurotwin.biophysics.simulate import follow, resting_voltage, simulate
 from neurotwin.config import compose_part, instantiate
 from neurotwin.errors import ConfigError
 
@@ -171,3 +171,34 @@ def test_errors_name_the_parameter(nine):
         replace(nine, bounds={"g_H": (1.0, 2.0)})
     with pytest.raises(ConfigError, match=r"model\.currents\.X: unknown key 'gate'"):
         parse_currents({"X": {"gate": {}, "reversal": "K"}})
+
+
+def test_a_rest_that_the_parameters_imply_stays_and_its_sensitivities_are_finite_differences(nine):
+    injected = np.concatenate([np.full(200, 0.5), drive(300)])
+
+    def run(theta, **columns):
+        start, slope = resting_voltage(nine, theta, injected[0], -64.0)
+        return follow(nine, theta, injected, 0.02, start, start_slope=slope, **columns)
+
+    found = run(nine.theta, columns=np.arange(len(nine.names)))
+    assert np.ptp(found.voltage[:200]) < 1e-4
+    assert found.voltage.max() > -20, "the test drives no spike"
+    for name in ("area", "g_NaP", "E_L", "r_half", "calcium_gain"):
+        j, change = nine.index[name], np.zeros(len(nine.theta))
+        change[j] = 1e-6 * nine.theta[j]
+        difference = (run(nine.theta + change).voltage - run(nine.theta - change).voltage) / (2 * change[j])
+        expected = found.jacobian[:, j]
+        np.testing.assert_allclose(difference, expected, atol=1e-3 * np.abs(expected).max(), err_msg=name)
+
+
+def test_where_a_neuron_does_not_rest_the_start_is_what_was_read(nine):
+    start, slope = resting_voltage(nine, nine.theta, 0.0, 30.0)
+    assert start == 30.0
+    assert not slope.any()
+
+
+def test_extrapolation_removes_the_leading_error(nine):
+    injected = drive(500)
+    runs = {n: follow(nine, nine.theta, injected, 0.02, -66.0, substeps=n).voltage for n in (4, 64)}
+    better = follow(nine, nine.theta, injected, 0.02, -66.0, substeps=2, extrapolate=True).voltage
+    assert np.abs(better - runs[64]).max() < 0.1 * np.abs(runs[4] - runs[64]).max()

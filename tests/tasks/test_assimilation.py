@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from neurotwin.biophysics.simulate import simulate
+from neurotwin.biophysics.simulate import follow, simulate
 from neurotwin.config import compose
 from neurotwin.contracts import ClampBatch
 from neurotwin.engine import launch, resume
@@ -20,12 +20,12 @@ FAST = [
 ]
 
 
-def quadratic(target, scale):
+def quadratic(target, scale, floor=0.0):
     parameter = torch.nn.Parameter(torch.zeros_like(target))
 
     def closure():
         d = parameter.detach() - target
-        return Normal((scale * d * d).sum(1), scale * d, torch.diag_embed(scale.expand_as(d)))
+        return Normal((scale * d * d).sum(1) + floor, scale * d, torch.diag_embed(scale.expand_as(d)))
 
     return parameter, closure
 
@@ -56,6 +56,34 @@ def test_a_step_that_diverges_is_taken_back():
     for _ in range(10):
         optimiser.step(closure)
     assert 0 < parameter.item() <= 0.1
+
+
+@pytest.mark.parametrize(("share", "factor"), [(0.9, 0.2), (0.5, 1.0), (0.1, 4.0)])
+def test_damping_follows_how_much_of_the_promised_fall_was_kept(share, factor):
+    parameter = torch.nn.Parameter(torch.zeros(1, 1, dtype=torch.float64))
+
+    def closure():
+        d = parameter.item()
+        promised = 2 * 0.1 * d - d * d  # of cost 1 with this gradient and curvature at 0
+        return Normal(*(torch.tensor(x).double() for x in ([1 - share * promised], [[-0.1]], [[[1.0]]])))
+
+    optimiser = LevenbergMarquardt([parameter], damping=1.0, by_gain=True)
+    optimiser.step(closure)
+    assert float(optimiser._damping) == pytest.approx(factor)
+
+
+def test_a_pass_may_have_its_own_tolerance():
+    taken = []
+    for tolerance in (None, 0.9):
+        parameter, closure = quadratic(torch.full((1, 2), 0.4).double(), torch.tensor([1.0, 1e-3]).double(), 1.0)
+        optimiser = LevenbergMarquardt([parameter])
+        optimiser.restart(tolerance)
+        taken.append(0)
+        while optimiser.active.any():
+            optimiser.step(closure)
+            taken[-1] += 1
+    assert taken[1] == 2
+    assert taken[0] > 2
 
 
 def test_recursions_let_go():
@@ -172,6 +200,19 @@ def test_a_nudged_lead_starts_a_free_run_closer_to_the_neuron_than_a_noisy_readi
         error[gain] = abs(run.voltage[lead + 1] - clean[lead + 1])
     assert error[np.inf] == pytest.approx(abs(float(batch.voltage[0, lead]) - clean[lead]), rel=0.1)
     assert error[1.0] < 0.5 * error[np.inf]
+
+
+def test_a_fitted_window_begins_at_rest_and_a_free_one_is_refined():
+    model, batch = passive()
+    task = Assimilation(model, at_rest=True, refine=2)
+    theta, free, tied = model.neuron.theta, np.zeros(2000), np.full(2000, 0.2)
+    rest = theta[model.neuron.index["E_L"]] + float(batch.current[0, 0]) / theta[model.neuron.index["g_L"]]
+    assert task._follow(batch, 0, theta, tied, fitted=True).voltage[0] == pytest.approx(rest, abs=1e-6)
+    assert task._follow(batch, 0, theta, tied).voltage[0] == float(batch.voltage[0, 0])
+    along = (model.neuron, theta, batch.current[0].numpy(), model.dt_ms, rest)
+    coarse, fine = (follow(*along, substeps=n).voltage for n in (2, 4))
+    found = task._follow(batch, 0, theta, free, fitted=True).voltage
+    np.testing.assert_allclose(found, fine + (fine - coarse) / 3, atol=1e-9)
 
 
 def test_mistakes_are_named():
