@@ -29,6 +29,10 @@ MAX_ITERATIONS, LARGEST_MV = 30, 10.0
 TOLERANCE_MV = {torch.float32: 1e-3, torch.float64: 1e-9}
 
 
+#: ``A - I`` and ``B`` of each current's filters.
+Banks = list[tuple[Tensor, Tensor]]
+
+
 class Solution(NamedTuple):
     """A run that solves the recursion.
 
@@ -51,31 +55,39 @@ def newton_rollout(
     Raises:
         NeurotwinError: If the iteration does not converge.
     """
-    found = solve(model, voltage, hidden, injected, teacher, forcing)
+    banks = [current.bank.matrices() for current in model.terms]
+    found = solve(model, voltage, hidden, injected, teacher, forcing, banks)
     before = torch.cat([voltage[:, None], found.voltage[:, :-1]], dim=1)
-    after, _ = _step(model, before, hidden, injected, teacher, forcing)
+    after, _ = _step(model, banks, before, hidden, injected, teacher, forcing)
     if after.requires_grad:
         # `after` depends on itself at earlier times, which its graph does not know.
         after.register_hook(lambda grad: _adjoint(found.system, grad))
     driven = torch.cat([voltage[:, None], after[:, :-1]], dim=1)
-    return after, _states(model, _forced(driven, teacher, forcing), hidden)[:, -1]
+    return after, _states(model, banks, _forced(driven, teacher, forcing), hidden)[:, -1]
 
 
 @torch.no_grad()
 def solve(
-    model: RMM, voltage: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
+    model: RMM,
+    voltage: Tensor,
+    hidden: Tensor,
+    injected: Tensor,
+    teacher: Tensor | None,
+    forcing: float,
+    banks: Banks | None = None,
 ) -> Solution:
-    """Newton's iteration from the teacher's voltages; arguments as ``RMM.rollout``.
+    """Newton's iteration from the teacher's voltages; arguments as ``RMM.rollout``, and the matrices of the banks.
 
     Raises:
         NeurotwinError: If it does not converge.
     """
     n_times, shape = injected.shape[1], injected.shape
+    banks = banks or [current.bank.matrices() for current in model.terms]
     known = voltage[:, None].expand(shape) if teacher is None else teacher
     guess, change = torch.cat([known[:, 1:], known[:, -1:]], dim=1), torch.tensor(torch.inf)
     for iteration in range(1, MAX_ITERATIONS + 1):
         before = torch.cat([voltage[:, None], guess[:, :-1]], dim=1)
-        after, system = _linearised(model, before, hidden, injected, teacher, forcing)
+        after, system = _linearised(model, banks, before, hidden, injected, teacher, forcing)
         error = (after - guess).reshape(len(guess), -1, 1)
         step = torch.linalg.solve_triangular(system, error, upper=False, unitriangular=True)
         guess = guess + step.reshape(shape).clamp(-LARGEST_MV, LARGEST_MV)
@@ -110,32 +122,32 @@ def _scan(change: Tensor, inputs: Tensor) -> Tensor:
     return y
 
 
-def _states(model: RMM, forced: Tensor, hidden: Tensor) -> Tensor:
+def _states(model: RMM, banks: Banks, forced: Tensor, hidden: Tensor) -> Tensor:
     """States of all filters before each step and after the last, ``(batch, time + 1, hidden)``."""
     centred, parts = forced - model.reference_mv, []
-    for current, start in zip(model.terms, hidden.split(model.hidden_sizes, dim=1), strict=True):
-        change, into = current.bank.matrices()
+    starts = hidden.split(model.hidden_sizes, dim=1)
+    for current, (change, into), start in zip(model.terms, banks, starts, strict=True):
         inputs = current.bank.drive(centred[..., current.driver]) * into
         parts.append(_scan(change, torch.cat([start[:, None], inputs], dim=1)))
     return torch.cat(parts, dim=2)
 
 
 def _step(
-    model: RMM, before: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
+    model: RMM, banks: Banks, before: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Voltages one step after ``before``, at all times; and the forced voltages and states they come from."""
     forced = _forced(before, teacher, forcing)
-    states = _states(model, forced, hidden)[:, :-1]
+    states = _states(model, banks, forced, hidden)[:, :-1]
     flat = [part.reshape(-1, part.shape[2]) for part in (forced, states, injected)]
     after = forced + model.dt_ms * model.derivative(*flat).reshape(forced.shape)
     return after, (forced, states)
 
 
 def _linearised(
-    model: RMM, before: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
+    model: RMM, banks: Banks, before: Tensor, hidden: Tensor, injected: Tensor, teacher: Tensor | None, forcing: float
 ) -> tuple[Tensor, Tensor]:
     """Voltages one step after ``before``, and the matrix of :class:`Solution`."""
-    after, (forced, states) = _step(model, before, hidden, injected, teacher, forcing)
+    after, (forced, states) = _step(model, banks, before, hidden, injected, teacher, forcing)
     n_shots, n_times, n_nodes = forced.shape
     with torch.enable_grad():
         v, x = (part.reshape(-1, part.shape[2]).requires_grad_() for part in (forced, states))
@@ -149,22 +161,23 @@ def _linearised(
     steps = torch.arange(1, n_times)
     effect[:, steps, :, steps - 1] = now[:, 1:].transpose(0, 1)  # advanced indices come first
     starts = [0, *torch.tensor(model.hidden_sizes).cumsum(0).tolist()]
-    for current, first in zip(model.terms, starts, strict=False):
+    for current, matrices, first in zip(model.terms, banks, starts[:-1], strict=True):
         here = slice(first, first + len(current.bank))
         to_state = by[current.target][1].reshape(n_shots, n_times, -1)[..., here]
         centred = forced[..., current.driver] - model.reference_mv[current.driver]
-        later = model.dt_ms * free * _response(current, to_state, centred)
+        later = model.dt_ms * free * _response(current, matrices, to_state, centred)
         effect[:, :, current.target, :-1, current.driver] += later[:, :, 1:]  # the first voltage is no unknown
     system = -effect.reshape(n_shots, n_times * n_nodes, n_times * n_nodes)
     system.diagonal(dim1=1, dim2=2).fill_(1.0)
     return after, system
 
 
-def _response(current: Current, to_state: Tensor, centred: Tensor) -> Tensor:
+def _response(current: Current, matrices: tuple[Tensor, Tensor], to_state: Tensor, centred: Tensor) -> Tensor:
     """Effect through a bank of the driver's voltage at one time on the target's derivative at another.
 
     Args:
         current: Of the bank.
+        matrices: Of the bank.
         to_state: Derivative of the target's derivative with respect to the states, ``(batch, time, filter)``.
         centred: Voltage of the driver, ``(batch, time)``, mV.
 
@@ -181,7 +194,7 @@ def _response(current: Current, to_state: Tensor, centred: Tensor) -> Tensor:
             decay = torch.log1p(-leak).mul(lags.clamp_min(0)).exp()
             later = later + decay * (to_state[..., here] @ causes[..., here].mT)
         return torch.where(lags >= 0, later, 0.0)
-    change, into = bank.matrices()
+    change, into = matrices
     impulse = torch.cat([into[None, None], into.new_zeros(1, n_times - 1, len(into))], dim=1)
     by_lag = to_state @ _scan(change, impulse)[0].T
     later = by_lag.gather(2, lags.clamp_min(0).expand(len(by_lag), -1, -1))
