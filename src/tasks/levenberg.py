@@ -40,7 +40,9 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         longest: Largest change of an unknown in one step.
         tolerance: An estimate is done after two accepted steps in a row that lower its cost by less than this fraction.
         by_gain: Whether an accepted step shrinks the damping only if the cost fell by at least three quarters of what
-            the linearised model promised, and grows it below a quarter (Fletcher 1971): fewer steps are rejected.
+            the linearised model promised, and grows it below a quarter (Fletcher 1971); rejected steps in a row grow it
+            ever faster (Nielsen 1999). An estimate is done when the undamped step promises less than ``tolerance``:
+            small falls in a curved valley are no minimum.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         self.active = torch.ones(n, dtype=torch.bool)
         self._damping = torch.full((n,), float(self.param_groups[0]["lr"]), dtype=torch.float64)
         self._small = torch.zeros(n, dtype=torch.int64)
+        self._rejected = torch.zeros(n, dtype=torch.int64)
         self.normal: Normal | None = None
 
     @torch.no_grad()
@@ -96,20 +99,35 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         self._assign(torch.where(better[:, None], trial, before))
         fall = torch.where(better, 1 - found.cost / normal.cost, torch.zeros_like(normal.cost))
         self._small = torch.where(better, torch.where(fall < self._limit, self._small + 1, 0), self._small)
+        self._rejected = torch.where(better, 0, self._rejected + 1)
         factor = torch.where(better, self.shrink, self.grow).to(self._damping)
         if self.by_gain:
             d = trial - before
             promised = -2 * (normal.gradient * d).sum(1) - torch.einsum("ei,eij,ej->e", d, normal.curvature, d)
             kept = (normal.cost - found.cost) / promised
             factor = torch.where(better & (kept < 0.75), torch.where(kept < 0.25, self.grow, 1.0).to(factor), factor)
+            factor = torch.where(better, factor, self.grow * 2.0 ** (self._rejected - 1))
         self._damping = (self._damping * factor).clamp(min=_LOWEST)
         self.normal = Normal(
             torch.where(better, found.cost, normal.cost),
             torch.where(better[:, None], found.gradient, normal.gradient),
             torch.where(better[:, None, None], found.curvature, normal.curvature),
         )
-        self.active = self.active & (self._small < 2) & (self._damping < _HIGHEST)
+        done = self._promises_little() if self.by_gain else self._small >= 2
+        self.active = self.active & ~done & (self._damping < _HIGHEST)
         return self.normal.cost
+
+    def _promises_little(self) -> Tensor:
+        """Whether an undamped step inside the bounds would lower the linearised cost by less than the tolerance."""
+        assert self.normal is not None
+        little = torch.zeros(len(self.active), dtype=torch.bool)
+        at = self._values()
+        for k in torch.nonzero(self.active)[:, 0].tolist():
+            gradient, curvature = self.normal.gradient[k], self.normal.curvature[k]
+            free = ~self.at_bound(at[k], gradient)
+            inverse = torch.linalg.pinv(curvature[free][:, free], rtol=1e-9, hermitian=True)
+            little[k] = gradient[free] @ inverse @ gradient[free] < self._limit * self.normal.cost[k]
+        return little
 
     def _trial(self, at: Tensor, gradient: Tensor, curvature: Tensor, damping: float) -> Tensor:
         free = ~self.at_bound(at, gradient)

@@ -72,6 +72,21 @@ def test_damping_follows_how_much_of_the_promised_fall_was_kept(share, factor):
     assert float(optimiser._damping) == pytest.approx(factor)
 
 
+def test_small_falls_under_heavy_damping_are_no_minimum_where_the_undamped_step_promises_more():
+    active = {}
+    for by_gain in (True, False):
+        parameter, closure = quadratic(torch.full((1, 2), 0.4).double(), torch.tensor([1.0, 1.0]).double(), 1.0)
+        optimiser = LevenbergMarquardt([parameter], damping=1e7, by_gain=by_gain)
+        for _ in range(2):
+            optimiser.step(closure)
+        active[by_gain] = bool(optimiser.active)
+        for _ in range(60):
+            optimiser.step(closure)
+        if by_gain:
+            torch.testing.assert_close(parameter.detach(), torch.full((1, 2), 0.4).double(), rtol=0, atol=1e-3)
+    assert active == {True: True, False: False}
+
+
 def test_a_pass_may_have_its_own_tolerance():
     taken = []
     for tolerance in (None, 0.9):
