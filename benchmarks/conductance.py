@@ -1,7 +1,8 @@
 """Time the compiled loops of the nine-current neuron beside the same scheme in eager torch, in one run.
 
 Single thread, CPU time of the process, the least of several repeats; neuron-milliseconds a CPU-second at 0.02 ms.
-"gradient" is that of a scalar loss by all 70 parameters; forward sensitivities give the whole Jacobian at that cost.
+"gradient" is that of a scalar loss by all 70 parameters, the run itself included, in reverse mode; "Jacobian" is of the
+voltage at every sample, by forward sensitivities.
 
     NUMBA_NUM_THREADS=1 python benchmarks/conductance.py [--output benchmarks/results/conductance.json]
 """
@@ -62,8 +63,9 @@ def main():
         rows[name] = found
         print(f"{name}: {found:,}", flush=True)
     for name, batch, steps, dtype, backend, repeats in (
-        ("gradient, compiled, float32, batch 64", 64, 500, torch.float32, "compiled", 3),
-        ("gradient, compiled, float64, batch 64", 64, 500, torch.float64, "compiled", 3),
+        ("gradient, compiled, float32, batch 4,096", 4096, 250, torch.float32, "compiled", 5),
+        ("gradient, compiled, float32, batch 64", 64, 2500, torch.float32, "compiled", 3),
+        ("gradient, compiled, float64, batch 4,096", 4096, 250, torch.float64, "compiled", 3),
         ("gradient, torch eager, float32, batch 64", 64, 50, torch.float32, "plain", 2),
     ):
         theta, current = inputs(neuron, batch, steps, dtype)

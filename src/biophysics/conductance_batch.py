@@ -12,15 +12,18 @@ import math
 import numba
 import numpy as np
 
-from .conductance import CALCIUM_FIXED_UM, CALCIUM_FLOOR_UM, CALCIUM_OUTSIDE_UM, CALCIUM_SHIFT_UM, GHK_MV
+from .conductance import CALCIUM_FLOOR_UM, CALCIUM_OUTSIDE_UM, CALCIUM_SHIFT_UM, GHK_MV
 from .fast_math import COMPILE, INLINED, tanh
 
 LANES = 64
+#: Rows of the scratch of a step: ohmic conductance, calcium's at its second and first half step, calcium at the middle,
+#: divisor, injected current, voltage at the middle.
+TOTAL, G, FIRST_G, MIDDLE_CA, SCALE, FLOW, MIDDLE_V = range(7)
 
 
 @numba.njit(**INLINED)
-def _gates(theta, gates, speeds, h, v, ca, log_ca, x, settle):
-    """Advance all gates by ``h``, or put them at their steady state."""
+def _gates(theta, gates, speeds, h, v, ca, log_ca, x):
+    """Advance all gates by ``h``."""
     type_ = theta.dtype.type
     one, half = type_(1), type_(0.5)
     if (gates[:, 1] >= 0).any():
@@ -36,16 +39,12 @@ def _gates(theta, gates, speeds, h, v, ca, log_ca, x, settle):
             for b in range(v.size):
                 log_ca[b] = middle[b] - by_ca[b] * log_ca[b]
             middle = log_ca
-        if settle:
-            for b in range(v.size):
-                row[b] = half + half * tanh((v[b] - middle[b]) / width[b])
-        else:
-            for b in range(v.size):
-                distance = v[b] - middle[b]
-                steady = half + half * tanh(distance / width[b])
-                t = tanh(distance / tau_width[b])
-                tau = (shortest[b] + reach[b] * (one - t * t)) / speed
-                row[b] += step / (tau + half_step) * (steady - row[b])
+        for b in range(v.size):
+            distance = v[b] - middle[b]
+            steady = half + half * tanh(distance / width[b])
+            t = tanh(distance / tau_width[b])
+            tau = (shortest[b] + reach[b] * (one - t * t)) / speed
+            row[b] += step / (tau + half_step) * (steady - row[b])
 
 
 @numba.njit(**INLINED)
@@ -79,12 +78,12 @@ def _drive(v, ca, out):
 
 
 @numba.njit(**INLINED)
-def _calcium(theta, p, h, ca, calcium_g, drive, settle):
+def _calcium(theta, p, h, ca, calcium_g, drive):
     type_ = theta.dtype.type
-    gain, tau, rest, half, one = theta[p], theta[p + 1], theta[p + 2], type_(0.5), type_(1)
+    gain, tau, rest, half = theta[p], theta[p + 1], theta[p + 2], type_(0.5)
     step, floor = type_(h), type_(CALCIUM_FLOOR_UM)
     for b in range(ca.size):
-        leak = one if settle else step / (tau[b] + half * step)
+        leak = step / (tau[b] + half * step)
         new = ca[b] - leak * (tau[b] * gain[b] * calcium_g[b] * drive[b] + ca[b] - rest[b])
         ca[b] = max(new, floor)
 
@@ -108,64 +107,79 @@ def _conduct(theta, currents, x, ca, total, push, calcium_g, one_g):
 
 
 @numba.njit(**INLINED)
-def _run_lanes(theta, injected, start, dt, substeps, gates, speeds, currents, pool, voltage):
-    n, type_ = start.size, theta.dtype.type
-    x = np.zeros((gates.shape[0], n), theta.dtype)
-    work = np.zeros((10, n), theta.dtype)
-    ca, log_ca, total, push, calcium_g = work[0], work[1], work[2], work[3], work[4]
-    one_g, drive, base, scale, at = work[5], work[6], work[7], work[8], work[9]
-    v = start.copy()
-    h = dt / substeps
-    has_ghk = (currents[:, 1] < 0).any()
-    ca[:] = type_(CALCIUM_FIXED_UM)
+def _advance(theta, now, then, late, h, gates, speeds, currents, pool, state, work):
+    """One integration step in place.
+
+    Args:
+        theta: ``(parameter, neuron)``.
+        now: Injected current at the sample before, ``(neuron,)``.
+        then: At the sample after.
+        late: Where between them the middle of the step lies, 0 to 1.
+        h: Length of the step, ms.
+        gates: See :func:`run_batch`, as all further tables.
+        speeds: See there.
+        currents: See there.
+        pool: See there.
+        state: Voltage, gates and calcium, ``(2 + gate, neuron)``.
+        work: Scratch, eleven rows, of which the adjoint reads those with a name below.
+    """
+    n, n_gates, type_ = now.size, gates.shape[0], theta.dtype.type
+    v, x, ca = state[0], state[1 : 1 + n_gates], state[1 + n_gates]
+    total, calcium_g, first_g, middle_ca, scale = work[TOTAL], work[G], work[FIRST_G], work[MIDDLE_CA], work[SCALE]
+    flow, at, push, one_g, drive, base = work[FLOW], work[MIDDLE_V], work[7], work[8], work[9], work[10]
+    capacitance, area, half, inverse = theta[0], theta[1], type_(0.5), type_(1 / h)
+    _gates(theta, gates, speeds, h, v, ca, base, x)
     if pool >= 0:
-        ca[:] = theta[pool + 2]
-    for _ in range(2 if pool >= 0 else 1):
-        _gates(theta, gates, speeds, h, v, ca, log_ca, x, True)
-        if pool >= 0:
-            _conduct(theta, currents, x, ca, total, push, calcium_g, one_g)
-            _drive(v, ca, drive)
-            _calcium(theta, pool, h, ca, calcium_g, drive, True)
-    voltage[0] = v
-    capacitance, area, half = theta[0], theta[1], type_(0.5)
-    inverse = type_(1 / h)
-    for k in range(injected.shape[0] - 1):
+        _conduct(theta, currents, x, ca, total, push, first_g, one_g)
+        _drive(v, ca, drive)
+        _calcium(theta, pool, 0.5 * h, ca, first_g, drive)
+    middle_ca[:] = ca
+    _conduct(theta, currents, x, ca, total, push, calcium_g, one_g)
+    second = type_(late)
+    first = type_(1) - second
+    for b in range(n):
+        flow[b] = (first * now[b] + second * then[b]) / area[b]
+    for b in range(n):
+        scale[b] = capacitance[b] * inverse + half * total[b]
+    for b in range(n):
+        base[b] = (scale[b] - total[b]) * v[b] + push[b] + flow[b]
+    if (currents[:, 1] < 0).any():
+        _drive(v, ca, drive)
+        for b in range(n):
+            at[b] = half * (v[b] + (base[b] - calcium_g[b] * drive[b]) / scale[b])
+        _drive(at, ca, drive)
+        for b in range(n):
+            base[b] -= calcium_g[b] * drive[b]
+    for b in range(n):
+        v[b] = base[b] / scale[b]
+    if pool >= 0:
+        _drive(v, ca, drive)
+        _calcium(theta, pool, 0.5 * h, ca, calcium_g, drive)
+
+
+@numba.njit(**INLINED)
+def _run_lanes(theta, injected, start, dt, substeps, gates, speeds, currents, pool, voltage, kept, every):
+    state, work = start.copy(), np.zeros((11, start.shape[1]), theta.dtype)
+    for k in range(injected.shape[0]):
+        voltage[k] = state[0]
+        if kept.shape[0] and k % every == 0:
+            kept[k // every] = state
+        if k + 1 == injected.shape[0]:
+            break
+        now, then = injected[k], injected[k + 1]
         for m in range(substeps):
-            late = type_((m + 0.5) / substeps)
-            early = type_(1) - late
-            _gates(theta, gates, speeds, h, v, ca, log_ca, x, False)
-            if pool >= 0:
-                _conduct(theta, currents, x, ca, total, push, calcium_g, one_g)
-                _drive(v, ca, drive)
-                _calcium(theta, pool, 0.5 * h, ca, calcium_g, drive, False)
-            _conduct(theta, currents, x, ca, total, push, calcium_g, one_g)
-            now, then = injected[k], injected[k + 1]
-            for b in range(n):
-                scale[b] = capacitance[b] * inverse + half * total[b]
-                base[b] = (scale[b] - total[b]) * v[b] + push[b] + (early * now[b] + late * then[b]) / area[b]
-            if has_ghk:
-                _drive(v, ca, drive)
-                for b in range(n):
-                    at[b] = half * (v[b] + (base[b] - calcium_g[b] * drive[b]) / scale[b])
-                _drive(at, ca, drive)
-                for b in range(n):
-                    base[b] -= calcium_g[b] * drive[b]
-            for b in range(n):
-                v[b] = base[b] / scale[b]
-            if pool >= 0:
-                _drive(v, ca, drive)
-                _calcium(theta, pool, 0.5 * h, ca, calcium_g, drive, False)
-        voltage[k + 1] = v
+            late = (m + 0.5) / substeps
+            _advance(theta, now, then, late, dt / substeps, gates, speeds, currents, pool, state, work)
 
 
 @numba.njit(parallel=True, **COMPILE)
-def run_batch(theta, injected, start, dt, substeps, gates, speeds, currents, pool, voltage):
-    """Run many neurons from their steady state.
+def run_batch(theta, injected, start, dt, substeps, gates, speeds, currents, pool, voltage, kept, every):
+    """Run many neurons.
 
     Args:
         theta: ``(parameter, neuron)``; its dtype, float32 or float64, is that of all work.
         injected: ``(time, neuron)``, µA/cm².
-        start: Voltage at the first sample, ``(neuron,)``, mV.
+        start: Voltage (mV), gates and calcium at the first sample, ``(2 + gate, neuron)``.
         dt: Sampling interval, ms.
         substeps: Integration steps a sample.
         gates: See :class:`~.conductance_kernel.Tables`.
@@ -173,15 +187,20 @@ def run_batch(theta, injected, start, dt, substeps, gates, speeds, currents, poo
         currents: See there.
         pool: See there.
         voltage: Out, ``(time, neuron)``, mV.
+        kept: Out: the state at every ``every``-th sample, ``(segment, 2 + gate, neuron)``, from which
+            :func:`~.conductance_adjoint.pull_batch` begins; or no rows.
+        every: Samples a segment.
     """
-    n = start.size
+    n = start.shape[1]
     for group in numba.prange((n + LANES - 1) // LANES):
         here = slice(group * LANES, min(n, (group + 1) * LANES))
-        out = np.empty((injected.shape[0], here.stop - here.start), theta.dtype)
+        size = here.stop - here.start
+        out = np.empty((injected.shape[0], size), theta.dtype)
+        states = np.empty((kept.shape[0], start.shape[0], size), theta.dtype)
         _run_lanes(
             np.ascontiguousarray(theta[:, here]),
             np.ascontiguousarray(injected[:, here]),
-            np.ascontiguousarray(start[here]),
+            np.ascontiguousarray(start[:, here]),
             dt,
             substeps,
             gates,
@@ -189,5 +208,8 @@ def run_batch(theta, injected, start, dt, substeps, gates, speeds, currents, poo
             currents,
             pool,
             out,
+            states,
+            every,
         )
         voltage[:, here] = out
+        kept[:, :, here] = states

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..errors import ConfigError
 from .conductance import CALCIUM_FIXED_UM, CALCIUM_FLOOR_UM, Neuron, ghk
+from .conductance_adjoint import SEGMENT, pull_batch
 from .conductance_batch import run_batch
 from .conductance_kernel import run_one, tables
 
@@ -40,7 +42,9 @@ def simulate(
     substeps: int = 1,
     backend: str = "compiled",
 ) -> Tensor:
-    """Voltages of many neurons from their steady state; gradients by the parameters flow in both backends.
+    """Voltages of many neurons from their steady state; gradients flow in both backends.
+
+    Those of the compiled one are by reverse mode: one loop back in time, whatever the number of parameters.
 
     Args:
         neuron: What they are made of.
@@ -59,7 +63,10 @@ def simulate(
         return _plain(neuron, theta, injected.to(theta.dtype), dt_ms, start, substeps)
     if backend != "compiled":
         raise ConfigError(f"backend={backend!r}: choose compiled or plain")
-    voltage: Tensor = _Compiled.apply(theta, injected.to(theta.dtype), start, neuron, dt_ms, substeps)
+    state = neuron.steady(theta, start)
+    if not neuron.has_pool:
+        state = torch.cat([state, torch.full_like(start, CALCIUM_FIXED_UM)[:, None]], dim=1)
+    voltage: Tensor = _Compiled.apply(theta, injected.to(theta.dtype), state, neuron, dt_ms, substeps)
     return voltage
 
 
@@ -152,24 +159,23 @@ class _Compiled(torch.autograd.Function):
     def forward(
         ctx: Any, theta: Tensor, injected: Tensor, start: Tensor, neuron: Neuron, dt_ms: float, substeps: int
     ) -> Tensor:
-        ctx.save_for_backward(theta, injected, start)
-        ctx.how = neuron, dt_ms, substeps
-        parts = [part.detach().numpy().T.copy() for part in (theta, injected)]
-        voltage = np.empty(injected.shape[::-1], parts[0].dtype)
-        run_batch(*parts, start.detach().numpy(), dt_ms, substeps, *tables(neuron), voltage)
+        parts = [part.detach().numpy().T.copy() for part in (theta, injected, start)]
+        segments = -(-injected.shape[1] // SEGMENT) if any(ctx.needs_input_grad) else 0
+        kept = np.empty((segments, *parts[2].shape), parts[0].dtype)
+        voltage = np.empty_like(parts[1])
+        run_batch(*parts, dt_ms, substeps, *tables(neuron), voltage, kept, SEGMENT)
+        ctx.save_for_backward(theta, injected)
+        ctx.how = neuron, dt_ms, substeps, kept
         return torch.from_numpy(voltage.T.copy())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        theta, injected, start = ctx.saved_tensors
-        neuron, dt_ms, substeps = ctx.how
-        columns = np.arange(len(neuron.names))
-        found = torch.empty_like(theta)
-        for row in range(len(theta)):
-            inputs = (theta[row].double().numpy(), injected[row].double().numpy(), dt_ms, float(start[row]))
-            run = follow(neuron, *inputs, columns=columns, substeps=substeps, dtype=grad.numpy().dtype.type)
-            found[row] = torch.from_numpy(grad[row].numpy() @ run.jacobian)
-        return found, None, None, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
+        neuron, dt_ms, substeps, kept = ctx.how
+        theta, injected, bar = (part.detach().numpy().T.copy() for part in (*ctx.saved_tensors, bar))
+        found = [np.empty_like(part) for part in (theta, injected, kept[0])]
+        pull_batch(theta, injected, dt_ms, substeps, *tables(neuron), kept, SEGMENT, bar, *found)
+        return *(torch.from_numpy(part.T) for part in found), None, None, None
 
 
 def _plain(neuron: Neuron, theta: Tensor, injected: Tensor, dt_ms: float, start: Tensor, substeps: int) -> Tensor:

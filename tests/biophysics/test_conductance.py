@@ -13,6 +13,7 @@ from neurotwin.biophysics.conductance import (
     parse_currents,
     parse_gates,
 )
+from neurotwin.biophysics.conductance_adjoint import SEGMENT
 from neurotwin.biophysics.simulate import follow, resting_voltage, simulate
 from neurotwin.config import compose_part, instantiate
 from neurotwin.errors import ConfigError
@@ -131,14 +132,44 @@ def test_sensitivities_are_finite_differences(name):
         )
 
 
-def test_gradients_of_the_kernel_are_those_of_autograd(nine):
-    injected = torch.tensor(drive(150))[None]
+@pytest.mark.parametrize("name", ["nakl", "pydsi", "hippocampal"])
+def test_the_adjoint_is_autograd_by_parameters_current_and_first_voltage(name):
+    declared = neuron(name)
+    n, grads = 2 * SEGMENT + 6, []
+    weights = torch.sin(torch.arange(n, dtype=torch.float64))
+    for backend in ("plain", "compiled"):
+        scale = torch.tensor([[0.95], [1.0], [1.05]], dtype=torch.float64)
+        theta = (torch.tensor(declared.theta) * scale).requires_grad_()
+        injected = (torch.tensor(drive(n) * declared.theta[1])[None].repeat(3, 1) + 10).requires_grad_()
+        start = torch.tensor([-66.0, -60.0, -50.0], dtype=torch.float64, requires_grad=True)
+        voltage = simulate(declared, theta, injected, 0.02, start, 2, backend)
+        (voltage * weights).sum().backward()
+        grads.append((theta.grad, injected.grad, start.grad))
+    for found, expected in zip(grads[1], grads[0], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
+
+
+def test_calcium_at_its_floor_passes_no_gradient(nine):
+    theta = torch.tensor(nine.theta).repeat(1, 1)
+    theta[0, nine.index["calcium_gain"]] = -5.0  # drives calcium down
+    theta[0, nine.index["c_shift"]] = 0.0
     grads = []
     for backend in ("plain", "compiled"):
-        theta = torch.tensor(nine.theta)[None].requires_grad_()
-        simulate(nine, theta, injected, 0.02, -66.0, backend=backend).square().mean().backward()
-        grads.append(theta.grad)
-    torch.testing.assert_close(grads[1], grads[0], rtol=1e-5, atol=1e-7)
+        leaf = theta.clone().requires_grad_()
+        simulate(nine, leaf, torch.tensor(drive(120))[None], 0.02, -66.0, backend=backend)[:, -20:].sum().backward()
+        grads.append(leaf.grad)
+    assert float(grads[0].abs().max()) > 0
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-7, atol=1e-9)
+
+
+def test_single_precision_gradients_are_those_of_double(nine):
+    grads = []
+    for dtype in (torch.float32, torch.float64):
+        theta = torch.tensor(nine.theta, dtype=dtype)[None].requires_grad_()
+        injected = torch.tensor(drive(500), dtype=dtype)[None]
+        simulate(nine, theta, injected, 0.02, -66.0).square().mean().backward()
+        grads.append(theta.grad.double() * torch.tensor(nine.theta))
+    torch.testing.assert_close(grads[0], grads[1], rtol=0, atol=1e-3 * float(grads[1].abs().max()))
 
 
 def test_a_pinned_neuron_follows_and_a_nudged_one_is_drawn(nine):
