@@ -22,6 +22,7 @@ ACTIVATED = DataSpec(n_nodes=20, n_outputs=20)
 LISTENED = DataSpec(n_channels=2, n_nodes=6, n_times=40)
 CIRCUIT = DataSpec(n_nodes=2, n_times=20, sampling_rate_hz=10_000.0)
 CLAMP = DataSpec(n_nodes=1, n_times=500, sampling_rate_hz=50_000.0, conditions=("control",))
+CELLS = DataSpec(n_channels=1, n_outputs=9, n_times=400, sampling_rate_hz=10_000.0)
 #: Some models want to tell left from right.
 SCALP = DataSpec(
     n_channels=18, n_outputs=2, n_times=512, sampling_rate_hz=128.0, channel_names=DOUBLE_BANANA.channel_names
@@ -66,6 +67,9 @@ SPECS = {
     "nakl_a_h": CLAMP,
     "pydsi": CLAMP,
     "hippocampal": CLAMP,
+    "flow_posterior": CELLS,
+    "ridge_posterior": CELLS,
+    "prior_posterior": CELLS,
 }
 #: Models that need a package outside neurotwin's own dependencies.
 EXTRAS = {"eegnet": "braindecode", "shallow_convnet": "braindecode"}
@@ -98,6 +102,8 @@ def sample(spec, n=4):
     torch.manual_seed(0)
     if spec.patch_size is not None:
         return torch.randn(2, spec.n_channels, *spec.patch_size), torch.randint(spec.n_outputs, (2, *spec.patch_size))
+    if spec is CELLS:
+        return -60 + 20 * torch.randn(n, 1, spec.n_times), torch.randn(n, spec.n_outputs)
     if spec.sampling_rate_hz is not None and spec.n_channels is None:
         return torch.randn(n, spec.n_times, spec.n_nodes), -50 + torch.randn(n, spec.n_times, spec.n_nodes)
     if spec.n_channels is not None and spec.n_nodes is not None:
@@ -186,6 +192,8 @@ def _ms(value: float) -> str:
 
 def result(spec: DataSpec) -> str:
     """What comes out, in words."""
+    if spec is CELLS:
+        return f"distribution of {spec.n_outputs} parameters"
     if spec.patch_size is not None:
         return f"{spec.n_outputs} classes a voxel"
     if spec.n_channels is not None and spec.n_nodes is not None:

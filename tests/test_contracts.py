@@ -19,6 +19,7 @@ from neurotwin.contracts import (
     FittedModel,
     MRIBatch,
     ResponseBatch,
+    TraceBatch,
 )
 from neurotwin.gates import check_targets
 from neurotwin.registry import list_configs
@@ -34,6 +35,7 @@ EXPERIMENTS = [entry.name for entry in list_configs("experiment") if entry.sourc
 #: Simulated sets are made small, real formats are written in miniature by ``fixtures.make_<name>``.
 SIMULATED = {
     "simulated_clamp": ["neuron=nakl", "duration_ms=110", "fit_ms=25", "window_ms=15", "conditions=[control,K -50%]"],
+    "simulated_cells": ["neuron=nakl", "n_cells=36", "folds=3", "window_ms=40", "parameters=conductances"],
     "simulated_eeg": ["n_subjects=6", "minutes=2", "folds=3"],
     "half_center": ["n_trials=2", "folds=2", "fold=0", "seconds=0.6", "drop_s=0.1", "segment_s=0.2"],
     "simulated_mri": [
@@ -64,6 +66,10 @@ TASK_CASES = {
             "task.recursion={_target_:neurotwin.tasks.recursion.Nudging,gains:[5.0]}",
             *("task.iterations=6", "model.n_starts=1"),
         ],
+    ),
+    "posterior": (
+        "wells2025/amortised",
+        [*(f"datamodule.{o}" for o in SIMULATED["simulated_cells"]), "datamodule.batch_size=12", "optimizer.lr=3e-3"],
     ),
     "segmentation": (
         "kujawa2024/demo",
@@ -181,7 +187,16 @@ def check_clamp(batch, spec):
     assert batch.condition.max() < len(spec.conditions)
 
 
+def check_traces(batch, spec):
+    assert batch.trace.dtype == batch.parameters.dtype == torch.float32
+    assert batch.trace.shape[1:] == (spec.n_channels, spec.n_times)
+    assert batch.parameters.shape[1:] == (spec.n_outputs,)
+    assert torch.isfinite(batch.trace).all()
+    assert torch.isfinite(batch.parameters).all()
+
+
 BATCHES = {
+    TraceBatch: check_traces,
     ClampBatch: check_clamp,
     MRIBatch: check_mri,
     CircuitBatch: check_circuit,

@@ -11,7 +11,7 @@ from .circuit import (
     ReadableModel,
     SynapseConstants,
 )
-from .clamp import ClampBatch, ClampRecording, EstimatedNeuron
+from .clamp import ClampBatch, ClampRecording, EstimatedNeuron, PosteriorModel, TraceBatch
 from .connectivity import ActivationBatch, ConnectivityBatch, StartedModel
 from .eeg import EEGBatch, Event, Recording
 from .encoding import ResponseBatch
@@ -38,12 +38,14 @@ __all__ = [
     "FittedModel",
     "Intervention",
     "MRIBatch",
+    "PosteriorModel",
     "Predictions",
     "ReadableModel",
     "Recording",
     "ResponseBatch",
     "StartedModel",
     "SynapseConstants",
+    "TraceBatch",
     "Volume",
     "VolumeModel",
 ]

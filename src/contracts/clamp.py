@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+    from torch.distributions import Distribution
 
 
 @dataclass
@@ -59,6 +60,29 @@ class ClampBatch(NamedTuple):
     condition: Tensor
     sweep: Tensor
     window: Tensor
+
+
+class TraceBatch(NamedTuple):
+    """Voltages of different cells under one injected current, and what is to be told from them.
+
+    Attributes:
+        trace: ``(batch, 1, time)``, mV, float32.
+        parameters: In the unit of the prior's standard deviation from its centre, ``(batch, parameter)``, float32.
+        window: Number of the cell, ``(batch,)``, int64; the same in every fold.
+    """
+
+    trace: Tensor
+    parameters: Tensor
+    window: Tensor
+
+
+@runtime_checkable
+class PosteriorModel(Protocol):
+    """A model that answers a recording with a distribution over parameters."""
+
+    def posterior(self, trace: Tensor) -> Distribution:
+        """Over ``(batch, parameter)``, of traces ``(batch, 1, time)`` in mV."""
+        ...
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
         conductance_spread: The same.
         off_target: Whether drugs act on their off-targets.
         substeps: Integration steps a sample.
+        protocol_seed: Of the injected current, where all cells share it; ``None``: each has its own.
         data_seed: Of cell, current and noise.
         **arguments: See :class:`~.patch_clamp.PatchClampDataModule`.
     """
@@ -45,6 +46,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
         conductance_spread: float = 1.0,
         off_target: bool = False,
         substeps: int = 4,
+        protocol_seed: int | None = None,
         data_seed: int = 0,
         **arguments: Any,
     ):
@@ -63,6 +65,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
             substeps=substeps,
             conditions=tuple(conditions),
             repeats=repeats,
+            protocol_seed=protocol_seed,
         )
 
     def load(self) -> list[ClampRecording]:

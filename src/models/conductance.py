@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ class ConductanceModel(nn.Module):
         fixed: Parameters that are known.
         bounds: Parameter to ``[lower, upper]``, or gate to five of them, where the defaults do not suit.
         n_starts: Independent estimates from different starts.
-        start: ``random``: uniform in the box; ``values``: the values above, where drug tests begin.
+        start: ``random``: uniform in the box; ``values``: the values above, where drug tests begin; or an NPZ file of
+            cells, ``names`` and ``theta``, such as an amortised posterior's prediction: a start a cell.
         substeps: Integration steps a sample.
 
     Example:
@@ -65,8 +67,8 @@ class ConductanceModel(nn.Module):
         substeps: int = 1,
     ):
         super().__init__()
-        if start not in ("random", "values"):
-            raise ConfigError(f"model.start={start!r}: choose random or values")
+        if start not in ("random", "values") and not start.endswith(".npz"):
+            raise ConfigError(f"model.start={start!r}: choose random, values, or an NPZ file of cells")
         if n_starts < 1 or substeps < 1:
             raise ConfigError(f"model.n_starts={n_starts}, model.substeps={substeps}: both must be at least 1")
         self.neuron = declare(currents, gates, values, speeds or {}, shifted, fixed, bounds or {})
@@ -84,6 +86,9 @@ class ConductanceModel(nn.Module):
         box = torch.rand(n_starts, n, dtype=torch.float64) * 2 - 1
         if start == "values":
             box = torch.from_numpy(np.tile(self.box_of(self.neuron.theta), (n_starts, 1)))
+        elif start != "random":
+            cells = _read_cells(Path(start), self.neuron.names, n_starts)
+            box = torch.from_numpy(np.clip([self.box_of(theta) for theta in cells], -1, 1))
         self.box = nn.Parameter(box)
         if len(self.conditions) > 1:
             shape = (n_starts, len(self.conditions) - 1, len(self.neuron.currents))
@@ -149,3 +154,18 @@ class ConductanceModel(nn.Module):
 
     def _scaled(self, free: Array) -> Array:
         return np.where(self._log, np.log(np.where(self._log, np.abs(free), 1.0)), free)
+
+
+def _read_cells(path: Path, names: Sequence[str], count: int) -> Array:
+    """The first ``count`` cells of an NPZ file, ``(cell, parameter)``."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            theta, found = np.asarray(kept["theta"], np.float64), kept["names"].tolist()
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"model.start={path}: holds no cells ({error}); `neurotwin predict` writes them") from None
+    if tuple(found) != tuple(names):
+        raise ConfigError(f"model.start={path}: its cells have {len(found)} parameters, others than this neuron's")
+    theta = theta.reshape(-1, len(names))
+    if len(theta) < count:
+        raise ConfigError(f"model.start={path}: holds {len(theta)} cells, model.n_starts={count}")
+    return theta[:count]

@@ -77,6 +77,7 @@ class PatchClampSimulator:
         substeps: Integration steps a sample; an estimator should use fewer.
         conditions: Of :meth:`record`, see :meth:`ratios`.
         repeats: Sweeps a condition: the same current, other noise.
+        protocol_seed: Of the injected current, where all cells share it.
     """
 
     neuron: Neuron
@@ -94,6 +95,7 @@ class PatchClampSimulator:
     substeps: int = 4
     conditions: Sequence[str] = ("control",)
     repeats: int = 1
+    protocol_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.duration_ms <= self.rest_ms or self.noise_sd_mv < 0 or self.conductance_spread < 1:
@@ -123,7 +125,7 @@ class PatchClampSimulator:
 
     def current(self, seed: int) -> Array:
         """Injected current of a sweep, ``(time,)``."""
-        rng = np.random.default_rng([seed, 2])
+        rng = np.random.default_rng([seed if self.protocol_seed is None else self.protocol_seed, 2])
         n, rest = (round(t / self.dt_ms) for t in (self.duration_ms, self.rest_ms))
         current = self.offset + self.chaotic * lorenz(n, self.dt_ms, rng)
         at = rest
