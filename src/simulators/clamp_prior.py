@@ -97,7 +97,7 @@ class CellPrior:
             every: Of the simulator's samples.
         """
         current = torch.from_numpy(self.simulator.current(seed)).float()
-        rest = resting_voltage(self.neuron, torch.from_numpy(theta).float())
+        rest = resting_voltages(self.neuron, torch.from_numpy(theta).float())
         found = []
         for first in range(0, len(theta), _CHUNK):
             part = torch.from_numpy(theta[first : first + _CHUNK]).float()
@@ -120,7 +120,7 @@ class CellPrior:
         return nominal + by if kind(name) == "half" else nominal * np.exp(by)
 
 
-def resting_voltage(neuron: Neuron, theta: torch.Tensor) -> torch.Tensor:
+def resting_voltages(neuron: Neuron, theta: torch.Tensor) -> torch.Tensor:
     """Where the steady current crosses zero upwards for the first time, ``(cell,)``, mV; -65 where it never does.
 
     Args:

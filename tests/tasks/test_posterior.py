@@ -8,7 +8,7 @@ from neurotwin.config import compose_part, instantiate
 from neurotwin.datamodules.simulated_cells import SimulatedCellsDataModule
 from neurotwin.errors import ConfigError, DataError
 from neurotwin.models.posterior import N_FEATURES, FlowPosterior, GaussianPosterior, spike_features
-from neurotwin.simulators.clamp_prior import resting_voltage
+from neurotwin.simulators.clamp_prior import resting_voltages
 from neurotwin.tasks.posterior import PosteriorEstimation
 
 
@@ -33,7 +33,7 @@ def test_coordinates_of_the_prior_go_there_and_back(data):
 
 def test_cells_rest_before_the_current_and_follow_the_same_equations(data):
     neuron, theta = data.prior.neuron, data.prior.draw(4, [1])
-    rest = resting_voltage(neuron, torch.tensor(theta))
+    rest = resting_voltages(neuron, torch.tensor(theta))
     state = neuron.steady(torch.tensor(theta), rest)
     assert float(neuron.currents_of(torch.tensor(theta), state).sum(-1).abs().max()) < 0.05
     current, dt_ms = data.prior.simulator.current(0), data.prior.simulator.dt_ms
