@@ -10,7 +10,7 @@ rows on the same exams. Mirrored copies are left out of prediction, ours has non
     python benchmarks/nnunet_peer.py write $nnUNet_raw kujawa2024/simulated datamodule.fold=0
     nnUNet_n_proc_DA=1 nnUNetv2_plan_and_preprocess -d 920 -c 3d_fullres -np 1 -npfp 1
     cp $nnUNet_raw/Dataset920_VS/splits_final.json $nnUNet_preprocessed/Dataset920_VS/
-    nnUNet_n_proc_DA=0 python benchmarks/nnunet_peer.py train --iterations 128
+    nnUNet_n_proc_DA=0 python benchmarks/nnunet_peer.py train --iterations 32
     nnUNetv2_predict -d 920 -c 3d_fullres -f 0 -device cpu --disable_tta -npp 1 -nps 1 \
         -i $nnUNet_raw/Dataset920_VS/imagesTs -o OUT
     python benchmarks/nnunet_peer.py score OUT kujawa2024/simulated datamodule.fold=0
@@ -42,6 +42,8 @@ README = Path(__file__).parents[1] / "experiments" / "kujawa2024" / "README.md"
 MARKERS = ("<!-- nnU-Net: written by `benchmarks/nnunet_peer.py` -->", "<!-- end of nnU-Net -->")
 #: Columns of the README's table.
 SHOWN = ("dsc_mean", "dsc_mean_small", "dsc_mean_medium", "dsc_mean_large", "miss_rate", "false_volume_rate")
+#: Our rows on the same exams, for as many CPU seconds.
+ROWS = ("sites, both canals/dynunet", "sites/fast_vs")
 #: nnU-Net's learning rate falls from epoch to epoch.
 EPOCHS = 8
 OURS = {"dynunet": {}, "fast_vs": {"width": 16, "locator_width": 8}}
@@ -107,7 +109,7 @@ def train(iterations):
     }
 
 
-def step_cost(name, shape, spacing, steps=3):
+def step_cost(name, shape, spacing, steps=1):
     """Median CPU seconds of forward, loss, backward and SGD on random patches."""
     spec = DataSpec(n_channels=shape[1], n_outputs=2, spacing_mm=tuple(spacing), patch_size=tuple(shape[2:]))
     node = compose_part("model", name).config["model"]
@@ -129,10 +131,10 @@ def step_cost(name, shape, spacing, steps=3):
 def table(record):
     """The record's scores beside those of our rows on the same exams, as Markdown."""
     rows = json.loads((README.parent / "expected.json").read_text())["rows"]
-    ours = {
-        f"`{name}`": {key: rows[f"sites/{name}"]["metrics"][f"test/{key}"]["values"][0] for key in (*SHOWN, "exams")}
-        for name in ("dynunet", "fast_vs")
-    }
+    missing = [row for row in ROWS if row not in rows]
+    if missing:
+        raise SystemExit(f"{' and '.join(missing)}: run first (neurotwin reproduce kujawa2024 --row ... --update)")
+    ours = {row: {key: rows[row]["metrics"][f"test/{key}"]["values"][0] for key in (*SHOWN, "exams")} for row in ROWS}
     lines = [f"| {record['test']['exams']:.0f} test exams | Dice | small | medium | large | missed | false volumes |"]
     lines.append("| --- " * 7 + "|")
     for name, scores in {"nnU-Net v2, its own code": record["test"], **ours}.items():
@@ -150,7 +152,7 @@ def main():
         verb.add_argument("folder", type=Path)
         verb.add_argument("experiment")
         verb.add_argument("overrides", nargs="*")
-    verbs.add_parser("train", help="nnU-Net itself").add_argument("--iterations", type=int, default=128)
+    verbs.add_parser("train", help="nnU-Net itself").add_argument("--iterations", type=int, default=32)
     options = parser.parse_args()
     if options.what == "train":
         RESULT.write_text(json.dumps(train(options.iterations // EPOCHS * EPOCHS), indent=2) + "\n")
