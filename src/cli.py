@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     completion.offer(parser)
     options, rest = parser.parse_known_args(arguments)
     if any(text.startswith("-") or not hasattr(options, "overrides") for text in rest):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        flag = next((text for text in rest if text.startswith("--")), None)
+        remedy = f"; settings are written key=value: {flag[2:].partition('=')[0]}=…" if flag else ""
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{remedy if hasattr(options, 'overrides') else ''}")
     if rest:  # overrides after a flag: argparse does not mix them with positionals by itself
         options.overrides += rest
     handler = log_to_terminal()

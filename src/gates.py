@@ -61,6 +61,14 @@ def check_targets(composed: Composed) -> None:
     faults: list[str] = []
     for group, node in composed.config.items():
         _walk(node, group, composed, faults)
+    replaced = [text for text in composed.overrides if text.partition("=")[0] in ("datamodule", "model", "task")]
+    for text in replaced:
+        group = text.partition("=")[0]
+        if any(f": {group}." in fault and "is no argument" in fault for fault in faults):
+            faults.append(
+                f"command line: {text!r} leaves the experiment's own settings of {group}: begin with an experiment of "
+                f"that {group}, or leave each out with '~{group}.KEY'"
+            )
     for group in ("datamodule", "model", "task", "trainer"):
         if "_target_" not in composed.config[group]:
             faults.append(f"{composed.where(group)}: {group} names no _target_")
@@ -121,10 +129,20 @@ def build(composed: Composed, seed: Callable[[], Any] = lambda: None, spec: Data
         validated = validated and bool(datamodule.val_dataloader())
     if metric is not None and metric.startswith("val/") and not validated:
         faults.append(f"{composed.where('objective.metric')}: objective.metric={metric!r}, but nothing is validated")
+    filled = {n: v for n, v in known.items() if n in accepted and config["model"].get(n) is None}
+    required = [name for name, p in accepted.items() if p.default is p.empty and name in _SPEC_FIELDS]
+    if lacking := [name for name in required if config["model"].get(name) is None and name not in filled]:
+        faults.append(
+            f"{composed.where('model._target_')}: {target.__name__} needs {', '.join(lacking)} of the data, which "
+            f"{type(datamodule).__name__} does not give (it gives {', '.join(known)}); take both from one twin"
+        )
+    try:
+        getattr(task_class, "check_data", lambda _: None)(datamodule)
+    except ConfigError as error:
+        faults.append(f"{composed.where('task._target_')}: task: {error}")
     if faults:
         raise ConfigError("\n".join(faults))
     check_device(composed)
-    filled = {n: v for n, v in known.items() if n in accepted and config["model"].get(n) is None}
     seed()
     model = _make(composed, "model", **filled)
     # `optimizer=none` on the command line leaves what the experiment had set for its own, such as `lr`.
@@ -138,7 +156,7 @@ def build(composed: Composed, seed: Callable[[], Any] = lambda: None, spec: Data
         try:
             partials["optimizer"]([torch.nn.Parameter(torch.zeros(1))])
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{composed.where('optimizer._target_')}: optimizer cannot be built: {error}") from error
+            raise ConfigError(f"{_whence(composed, 'optimizer')}: optimizer cannot be built: {error}") from error
     task = _make(composed, "task", model=model, objective=metric, **partials)
     _make(composed, "trainer", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     return Pieces(datamodule, model, task)
@@ -196,9 +214,15 @@ def _make(composed: Composed, group: str, **extra: Any) -> Any:
         if isinstance(cause, NeurotwinError):
             raise cause from None
         raise ConfigError(
-            f"{composed.where(f'{group}._target_')}: {composed.config[group]['_target_']} cannot be built: "
+            f"{_whence(composed, group)}: {composed.config[group]['_target_']} cannot be built: "
             f"{type(cause).__name__}: {cause}"
         ) from error
+
+
+def _whence(composed: Composed, group: str) -> str:
+    """Where the settings of a group come from: its file and, where any were typed, those."""
+    typed = [text for text in composed.overrides if text.lstrip("+~").startswith((f"{group}.", f"{group}="))]
+    return " and ".join([composed.where(f"{group}._target_"), *(f"{text!r} on the command line" for text in typed)])
 
 
 def _walk(node: Any, key: str, composed: Composed, faults: list[str]) -> None:

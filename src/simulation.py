@@ -85,7 +85,7 @@ def make(name: str, seed: int = 0, overrides: Mapping[str, Any] | Iterable[str] 
         if isinstance(cause, ConfigError):
             raise cause from None
         if isinstance(cause, TypeError | ValueError):
-            raise ConfigError(f"{path}: {type(cause).__name__}: {cause}") from error
+            raise ConfigError(f"simulate {name}: {type(cause).__name__}: {cause}") from error
         raise
     data = describe(recording, simulator)
     used = json.dumps({key: value for key, value in flatten(config) if not key.endswith("_target_")})
@@ -224,11 +224,11 @@ def _pairs(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
 def _set(config: dict[str, Any], key: str, value: Any, path: Path) -> None:
     known = [name for name, _ in flatten(config) if not name.endswith("_target_")]
     if key not in known:
-        raise ConfigError(f"{path}: no setting {key!r}: {did_you_mean(key, known)}")
+        raise ConfigError(f"simulate {path.stem}: there is no setting {key!r}; {did_you_mean(key, known)}")
     node = config
     *parents, last = key.split(".")
     for parent in parents:
         node = node[parent]
     if isinstance(node[last], int | float) and not isinstance(value, int | float):
-        raise ConfigError(f"{path}: {key}={value!r} is no number")
+        raise ConfigError(f"simulate {path.stem}: {key}={value!r} is no number")
     node[last] = value

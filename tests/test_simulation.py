@@ -148,7 +148,7 @@ def test_mistakes_are_named(made, tmp_path):
         simulate("half_center", secnds=1)
     with pytest.raises(ConfigError, match="seconds='abc' is no number"):
         simulate("half_center", overrides=["seconds=abc"])
-    with pytest.raises(ConfigError, match=r"written as \.edf"):
+    with pytest.raises(ConfigError, match=r"choose from \.edf"):
         write(made["eeg"], tmp_path / "night.mat")
 
 

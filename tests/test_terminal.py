@@ -65,3 +65,9 @@ def test_the_shell_gets_its_answer(running, tmp_path):
     environment = {**os.environ, **settings, "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
     subprocess.run([sys.executable, "-m", "neurotwin.cli"], env=environment, check=True, timeout=60)
     assert answer.read_text().split() == ["mallick2024/demo"]
+
+
+def test_a_flag_that_is_a_setting_is_told_how_to_be_written(running, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "mallick2024/demo", "--seed", "1"])
+    assert "settings are written key=value: seed=…" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..contracts import DataSpec
 from ..errors import ConfigError
+from ..signatures import merged_signature
 
 
 class BaseDataModule(LightningDataModule):
@@ -59,11 +60,7 @@ class BaseDataModule(LightningDataModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Show a subclass's own arguments and the inherited ones in one signature, for the checks of a config."""
         super().__init_subclass__(**kwargs)
-        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        named = [p for p in own if p.kind is not p.VAR_KEYWORD]
-        inherited = inspect.signature(cls.__mro__[1]).parameters.values() if len(named) < len(own) else ()
-        named += [p for p in inherited if p.name not in {q.name for q in named}]
-        cls.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in named])
+        cls.__signature__ = merged_signature(cls)
 
     @property
     def spec(self) -> DataSpec:

@@ -79,6 +79,10 @@ class Comparison:
             lines.append((name, *cells, *change))
         delta = (f"{head[1]} − {head[0]}",) if len(head) == 2 else ()
         note = "Mean ± standard deviation over seeds (number of seeds); the folds of a seed are pooled into one value."
+        if len(self.groups) > 1 and any(
+            len(stat.values) == 1 for g in self.groups for stat in g.metrics.values() if stat
+        ):
+            note += " One seed says little: a difference may be that of the seeds."
         found.append(Table(("metric", *head, *delta), tuple(lines), "Results", note))
         return found
 

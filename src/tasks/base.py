@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..contracts import DataSpec, FittedModel, Predictions
 from ..errors import ConfigError
+from ..signatures import merged_signature
 
 
 class BaseTask(LightningModule):
@@ -29,6 +30,8 @@ class BaseTask(LightningModule):
             number of optimiser steps of the whole fit and is stepped every batch, others every epoch.
         objective: Metric that a scheduler may watch.
     """
+
+    __signature__: ClassVar[inspect.Signature]
 
     #: Names that :meth:`step` logs, checked against ``objective.metric`` before the first epoch.
     logged_metrics: ClassVar[frozenset[str]] = frozenset({"train/loss", "val/loss", "test/loss"})
@@ -54,11 +57,26 @@ class BaseTask(LightningModule):
         self.automatic_optimization = not isinstance(model, FittedModel)
         self.predictions: dict[str, np.ndarray] = {}
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Show a subclass's own arguments and the inherited ones in one signature, for the checks of a config."""
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = merged_signature(cls)
+
+    @classmethod
+    def check_data(cls, datamodule: Any) -> None:
+        """Refuse data of another kind.
+
+        Raises:
+            ConfigError: If the datamodule lacks what :attr:`needs` names.
+        """
+        if cls.needs is not None and not hasattr(datamodule, cls.needs[0]):
+            raise ConfigError(f"{cls.__name__} needs {cls.needs[1]}, which {type(datamodule).__name__} has not")
+
     def setup(self, stage: str) -> None:
         """Lightning hook: refuse data of another kind."""
         datamodule = getattr(self.trainer, "datamodule", None)
-        if self.needs is not None and datamodule is not None and not hasattr(datamodule, self.needs[0]):
-            raise ConfigError(f"{type(self).__name__} needs {self.needs[1]}, which {type(datamodule).__name__} has not")
+        if datamodule is not None:
+            self.check_data(datamodule)
 
     def step(self, batch: Any, stage: str) -> Tensor:
         """Loss of one batch; logs with ``batch_size=``. ``stage`` is ``train``, ``val`` or ``test``."""

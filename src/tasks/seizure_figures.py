@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.metrics import roc_curve
 
 from ..contracts import Predictions
@@ -128,13 +128,16 @@ def alarm_figure(rows: Predictions, path: Path) -> Path:
             clip_on=False,
         )
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        most = max(alarms.max(initial=0.0), 10 * least)
+        ticks = [tick for tick in LogLocator(subs=(1, 3)).tick_values(least, most) if least <= tick <= most]
+        axes.set_xticks([least / 2, *ticks], ["0", *(f"{tick:g}" for tick in ticks)])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel="false alarms a day", ylabel="share of seizures found", ylim=(0, 1.02))
-        axes.set_xlim(least / 2, None)
+        axes.set_xlim(least / 2, 1.1 * most)
         axes.legend(loc="lower right")
-        axes.set_title(f"{scores['events']:.0f} seizures in {scores['event_hours']:.3g} h; left edge: no alarm")
+        axes.set_title(
+            f"{scores['events']:.0f} seizures in {scores['event_hours']:.3g} h; one alarm is {least:.3g} a day"
+        )
         figure.savefig(path)
     return path
 

@@ -61,6 +61,13 @@ def test_no_error_and_no_request(page, path):
     assert page.locator(".plot").count() == 8, "five figures, and the learning curves together and of each run"
 
 
+def test_nothing_offers_to_send_a_figure_away(page):
+    buttons = [button.get_attribute("data-title") for button in page.locator(".modebar-btn").all()]
+    assert any("Download" in text for text in buttons)
+    assert not any("Share" in text or "Cloud" in text for text in buttons)
+    assert "form-action 'none'" in page.locator("meta[http-equiv]").get_attribute("content")
+
+
 def test_one_case_is_seen_and_the_list_shows_another(page):
     browser = page.locator(".browser")
     browser.scroll_into_view_if_needed()

@@ -1,7 +1,7 @@
 "use strict";
 // Figures are drawn with the colours of neurotwin.plotting; on dark paper these are exchanged for their counterparts.
 const DARK = { "#1b1d21": "#e8e9ec", "#6c7079": "#a3a8b3", "#e2e4e8": "#33363d" };
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
+const CONFIG = { responsive: true, displaylogo: false, plotlyServerURL: "", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "sendChartToCloud"], toImageButtonOptions: { format: "svg" } };
 const root = document.documentElement, button = document.getElementById("theme");
 const wanted = matchMedia("(prefers-color-scheme: dark)");
 const drawn = new Set();
