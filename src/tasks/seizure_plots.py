@@ -107,11 +107,11 @@ def alarm_plot(rows: Predictions) -> go.Figure:
     """
     thresholds, alarms, sensitivity = alarm_curve(rows)
     scores, validated = score_rows(rows), float(rows["threshold"][0])
-    one_alarm = 24 / scores["event_hours"]
+    one_alarm, chosen = 24 / scores["event_hours"], scores["event_false_alarms_per_day"]
     left = one_alarm / 2  # where "no alarm at all" stands on a logarithmic axis
     figure = blank(
         "Sensitivity against false alarms",
-        f"{scores['events']:.0f} seizures in {scores['event_hours']:.3g} h; at the left edge stands no alarm at all. "
+        f"{scores['events']:.0f} seizures in {scores['event_hours']:.3g} h; one alarm is {one_alarm:.3g} a day. "
         "Dot: the threshold that validation chose. Ring: the threshold of the slider, tried on these test recordings; "
         "it shows what may be traded for what, not what a detector would reach with it.",
         height=420,
@@ -129,16 +129,17 @@ def alarm_plot(rows: Predictions) -> go.Figure:
         mode="markers",
         marker={"size": 5, "color": FAINT},
         name="each threshold",
-        customdata=thresholds,
-        hovertemplate="threshold %{customdata:.3g}: %{y:.0%} found, %{x:.3g} false alarms a day<extra></extra>",
+        customdata=np.column_stack([thresholds, alarms]),
+        hovertemplate="threshold %{customdata[0]:.3g}: %{y:.0%} found, %{customdata[1]:.3g} false alarms a day"
+        "<extra></extra>",
     )
     figure.add_scatter(
-        x=[max(scores["event_false_alarms_per_day"], left)],
+        x=[max(chosen, left)],
         y=[scores["event_sensitivity"]],
         mode="markers",
         marker={"size": 11, "color": VERMILLION},
         name="validated threshold",
-        hovertemplate=f"threshold {validated:.3g}: %{{y:.0%}} found, %{{x:.3g}} false alarms a day<extra></extra>",
+        hovertemplate=f"threshold {validated:.3g}: %{{y:.0%}} found, {chosen:.3g} false alarms a day<extra></extra>",
     )
     ring = {"size": 17, "color": CLEAR, "line": {"color": VERMILLION, "width": 2}}
     start = int(np.abs(thresholds - validated).argmin())
@@ -158,9 +159,9 @@ def alarm_plot(rows: Predictions) -> go.Figure:
     slider = {"active": start, "steps": steps, "currentvalue": {"prefix": "threshold "}, **hidden}
     figure.update_layout(sliders=[slider], margin={"b": 110})
     span = np.log10([left / 1.2, 1.2 * at.max()])
-    ticks = [digit * 10.0**power for power in range(-3, 5) for digit in (1, 3)]
+    ticks = [digit * 10.0**power for power in range(-3, 5) for digit in (1, 3) if digit * 10.0**power >= one_alarm]
     figure.update_xaxes(type="log", title="false alarms a day", range=span.tolist())
-    figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+    figure.update_xaxes(tickvals=[left, *ticks], ticktext=["0", *(f"{tick:g}" for tick in ticks)])
     figure.update_yaxes(title="share of seizures found", range=[-0.03, 1.05], tickformat=".0%")
     return figure
 
