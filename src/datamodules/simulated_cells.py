@@ -109,7 +109,7 @@ class SimulatedCellsDataModule(BaseDataModule):
             what = (repr(self.prior), simulator.neuron.theta, self.n_cells, self.protocol_seed, self.data_seed)
             path = self.root / f"cells-{digest(*what, self.every)}.npz"
         if path is not None and path.exists():
-            with np.load(path) as kept:
+            with np.load(path, allow_pickle=False) as kept:
                 theta, clean = kept["theta"], kept["clean"]
         else:
             theta = self.prior.draw(self.n_cells, [self.data_seed, 5])

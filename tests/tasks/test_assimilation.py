@@ -238,5 +238,5 @@ def test_mistakes_are_named():
         Assimilation(model).configure_optimizers()
     with pytest.raises(ConfigError, match=r"task\.lead_gain=0"):
         Assimilation(model, lead_gain=0.0)
-    with pytest.raises(ConfigError, match="choose random or values"):
+    with pytest.raises(ConfigError, match="choose random, values, or an NPZ"):
         ConductanceModel(*LEAK, sampling_rate_hz=1e4, start="zero")
