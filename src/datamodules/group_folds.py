@@ -41,7 +41,8 @@ class GroupedDataModule(BaseDataModule):
 
     def split_rows(self) -> list[NDArray[np.int64]]:
         """Training, validation and test rows in this order, for a fingerprint."""
-        return [self.split()[name] for name in ("train", "val", "test")]
+        parts = self.split()
+        return [parts[name] for name in ("train", "val", "test")]
 
 
 def group_fold(groups: Sequence[str], folds: int, fold: int, seed: int = 0, val_fraction: float = 0.1) -> Rows:

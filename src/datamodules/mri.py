@@ -307,11 +307,8 @@ class MRIDataModule(GroupedDataModule):
     def _own(self, path: Path) -> list[ExamFiles]:
         if path.name.startswith("sub-") and (exams := bids_subject(path)):
             return exams
-        inner = (
-            []
-            if not path.is_dir() or is_volume(path)
-            else sorted(p for p in path.iterdir() if not p.name.startswith("."))
-        )
+        tree = path.is_dir() and not is_volume(path)
+        inner = sorted(p for p in path.iterdir() if not p.name.startswith(".")) if tree else []
         if is_volume(path) or any(is_volume(p) for p in inner):
             return [self._own_exam(path, [path] if is_volume(path) else [p for p in inner if is_volume(p)])]
         found = [self._own_exam(p, [q for q in sorted(p.iterdir()) if is_volume(q)]) for p in inner if p.is_dir()]

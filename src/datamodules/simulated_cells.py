@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 from ..biophysics.conductance import load_neuron
 from ..contracts import DataSpec, TraceBatch
 from ..errors import ConfigError, DataError
+from ..files import replaced
 from ..simulators.clamp_prior import CellPrior
 from ..simulators.patch_clamp import PatchClampSimulator
 from .base import BaseDataModule, digest
@@ -116,9 +116,8 @@ class SimulatedCellsDataModule(BaseDataModule):
             clean = self.prior.record(theta, self.protocol_seed, self.every)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                whole = path.with_name(f".{os.getpid()}.{path.name}")  # another run may look for it meanwhile
-                np.savez(whole, theta=theta, clean=clean)
-                whole.replace(path)
+                with replaced(path) as file:  # another run may look for it meanwhile
+                    np.savez(file, theta=theta, clean=clean)
         clean = clean[:, self._first :]
         noise = np.random.default_rng([self.data_seed, 6]).standard_normal(clean.shape, dtype=np.float32)
         self.traces = clean + np.float32(simulator.noise_sd_mv) * noise
@@ -156,7 +155,8 @@ class SimulatedCellsDataModule(BaseDataModule):
         """Write samples ``(sample, sweep, parameter)`` in the prior's unit as cells, for `model.start`."""
         path.parent.mkdir(parents=True, exist_ok=True)
         theta = self.prior.theta(samples.reshape(-1, samples.shape[-1])).reshape(*samples.shape[:2], -1)
-        np.savez(path, theta=theta, names=np.array(self.prior.neuron.names))
+        with replaced(path) as file:
+            np.savez(file, theta=theta, names=np.array(self.prior.neuron.names))
         return path
 
     @property
