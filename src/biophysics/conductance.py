@@ -354,19 +354,24 @@ def declare(
     fixed: Sequence[str] = ("capacitance",),
     bounds: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> Neuron:
-    """A neuron from its YAML form; ``bounds`` may give a gate's five pairs at once. See :class:`Neuron`."""
+    """A neuron from its YAML form; a gate in ``fixed`` or ``bounds`` means its five numbers. See :class:`Neuron`."""
     return Neuron(
         parse_currents(currents),
         {**{name: float(value) for name, value in values.items()}, **parse_gates(gates)},
         speeds=dict(speeds),
         shifted=tuple(shifted),
-        fixed=tuple(fixed),
+        fixed=tuple(name for entry in fixed for name in (_of_gate(entry) if entry in gates else (entry,))),
         bounds=_parse_bounds(bounds, gates),
     )
 
 
-def load_neuron(name: str) -> Neuron:
-    """The neuron that ``configs/model/<name>.yaml``, or a YAML file at the path ``name``, declares."""
+def load_neuron(name: str, extra: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> Neuron:
+    """The neuron that ``configs/model/<name>.yaml``, or a YAML file at the path ``name``, declares.
+
+    Args:
+        name: Of the file.
+        extra: What the neuron has besides: ``currents``, ``gates`` and ``values``, as in the file.
+    """
     folder = resources.files("neurotwin.configs") / "model"
     path = Path(name) if name.endswith((".yaml", ".yml")) else Path(str(folder / f"{name}.yaml"))
     declared = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -375,8 +380,16 @@ def load_neuron(name: str) -> Neuron:
         raise ConfigError(
             f"neuron={name!r} is no declared neuron; {did_you_mean(name, known)}, or a path to such a file"
         )
+    for part, entries in extra.items():
+        if part not in ("currents", "gates", "values"):
+            raise ConfigError(f"extra.{part}: an addition to a neuron has currents, gates and values")
+        declared[part] = {**declared.get(part, {}), **entries}
     accepted = inspect.signature(declare).parameters
     return declare(**{key: value for key, value in declared.items() if key in accepted})
+
+
+def _of_gate(gate: str) -> tuple[str, ...]:
+    return tuple(f"{gate}_{what}" for what in GATE_PARAMETERS)
 
 
 def _parse_bounds(
@@ -388,7 +401,7 @@ def _parse_bounds(
         if name in gates:
             if len(entry) != len(GATE_PARAMETERS):
                 raise ConfigError(f"model.bounds.{name}: a gate needs five pairs of bounds, got {len(entry)}")
-            pairs = dict(zip((f"{name}_{w}" for w in GATE_PARAMETERS), entry, strict=True))
+            pairs = dict(zip(_of_gate(name), entry, strict=True))
         for key, pair in pairs.items():
             if len(pair) != 2 or not pair[0] <= pair[1]:
                 raise ConfigError(f"model.bounds.{key}={list(pair)}: give [lower, upper]")

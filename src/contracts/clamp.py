@@ -23,6 +23,7 @@ class ClampRecording:
         current: Injected current, ``(time,)``, nA, or µA/cm² where a simulator made it.
         condition: Experimental condition, ``control`` or a drug and its dose.
         currents: True ionic currents, ``(time, current)``, µA/cm², outward positive; ``None`` where unknown.
+        current_names: Their names.
         truth: Whatever else a simulator knows: ``theta`` (parameters), ``voltage`` (without noise).
     """
 
@@ -32,6 +33,7 @@ class ClampRecording:
     current: np.ndarray
     condition: str = "control"
     currents: np.ndarray | None = None
+    current_names: tuple[str, ...] = ()
     truth: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -107,8 +109,8 @@ class EstimatedNeuron(Protocol):
         ...
 
     @property
-    def bounds(self) -> Mapping[str, Mapping[str, float]]:
-        """Lower and upper bound of each of the model's parameters, by name."""
+    def bounds(self) -> Mapping[str, Mapping[str, Any]]:
+        """Lower and upper bound of each of the model's parameters, by name: one number, or one an element."""
         ...
 
     def log_ratio(self, start: int, condition: int) -> np.ndarray:

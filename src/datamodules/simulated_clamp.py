@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..biophysics.conductance import load_neuron
@@ -18,6 +18,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
 
     Args:
         neuron: Name in ``configs/model`` of the true neuron, or a path to such a file.
+        extra: Currents that the true neuron has besides, with their ``gates`` and ``values``, as in such a file.
         conditions: ``control``, ``BK -50%``, ``iberiotoxin 10 nM``, …
         repeats: Sweeps a condition: the same current, other noise.
         duration_ms: Length of a sweep.
@@ -36,6 +37,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
     def __init__(
         self,
         neuron: str = "hippocampal",
+        extra: Mapping[str, Mapping[str, Any]] | None = None,
         conditions: Sequence[str] = ("control",),
         repeats: int = 1,
         duration_ms: float = 1000.0,
@@ -53,7 +55,7 @@ class SimulatedClampDataModule(PatchClampDataModule):
         super().__init__(conditions=tuple(conditions), sampling_rate_hz=sampling_rate_hz, **arguments)
         self.data_seed = data_seed
         self.simulator = PatchClampSimulator(
-            load_neuron(neuron),
+            load_neuron(neuron, extra or {}),
             duration_ms=duration_ms,
             sampling_rate_hz=sampling_rate_hz,
             noise_sd_mv=noise_sd_mv,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..biophysics.conductance import declare, kind
 from ..biophysics.simulate import simulate
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 
 Array = NDArray[np.float64]
 #: Range of a conductance under a drug, relative to the first condition.
@@ -39,6 +39,7 @@ class ConductanceModel(nn.Module):
         shifted: Gates whose half-activation falls with calcium.
         fixed: Parameters that are known.
         bounds: Parameter to ``[lower, upper]``, or gate to five of them, where the defaults do not suit.
+        shared: Currents that no condition changes, such as one that stands for what the model lacks.
         n_starts: Independent estimates from different starts.
         start: ``random``: uniform in the box; ``values``: the values above, where drug tests begin; or an NPZ file of
             cells, ``names`` and ``theta``, such as an amortised posterior's prediction: a start a cell.
@@ -62,6 +63,7 @@ class ConductanceModel(nn.Module):
         shifted: Sequence[str] = (),
         fixed: Sequence[str] = ("capacitance",),
         bounds: Mapping[str, Sequence[Any]] | None = None,
+        shared: Sequence[str] = (),
         n_starts: int = 1,
         start: str = "random",
         substeps: int = 1,
@@ -72,6 +74,11 @@ class ConductanceModel(nn.Module):
         if n_starts < 1 or substeps < 1:
             raise ConfigError(f"model.n_starts={n_starts}, model.substeps={substeps}: both must be at least 1")
         self.neuron = declare(currents, gates, values, speeds or {}, shifted, fixed, bounds or {})
+        names = [current.name for current in self.neuron.currents]
+        for name in shared:
+            if name not in names:
+                raise ConfigError(f"model.shared: no current is called {name!r}; {did_you_mean(name, names)}")
+        self._drugged = np.array([name not in shared for name in names])
         self.dt_ms = 1e3 / sampling_rate_hz
         self.conditions, self.substeps = tuple(conditions), substeps
         self.positions = np.array([self.neuron.index[name] for name in self.neuron.free])
@@ -95,11 +102,12 @@ class ConductanceModel(nn.Module):
             self.change = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
 
     @property
-    def bounds(self) -> dict[str, dict[str, float]]:
-        """Parameter to its bounds, the same for all its elements."""
+    def bounds(self) -> dict[str, dict[str, Any]]:
+        """Parameter to its bounds: of the box the same for all, of a change by current; shared currents keep 0."""
+        low, high = (self._drugged * np.log(ratio) for ratio in (LOWEST_RATIO, HIGHEST_RATIO))
         return {
             "box": {"lower": -1.0, "upper": 1.0},
-            "change": {"lower": float(np.log(LOWEST_RATIO)), "upper": float(np.log(HIGHEST_RATIO))},
+            "change": {"lower": low.tolist(), "upper": high.tolist()},
         }
 
     @property

@@ -206,6 +206,7 @@ class PatchClampSimulator:
             current=current,
             condition=condition,
             currents=currents,
+            current_names=tuple(current.name for current in self.neuron.currents),
             truth={"theta": theta, "voltage": voltage, "ratios": ratios},
         )
 

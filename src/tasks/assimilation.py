@@ -11,6 +11,7 @@ box coordinates of the parameters. Unlike in Wells et al. 2025 the states are no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from ..biophysics.conductance import Neuron
 from ..biophysics.simulate import Followed, follow, resting_voltage
-from ..contracts import ClampBatch, EstimatedNeuron, Predictions
+from ..contracts import ClampBatch, ClampRecording, EstimatedNeuron, Predictions
 from ..errors import ConfigError
 from ..metrics.clamp_scores import SMALLEST_SHARE, coincidence, current_errors, drug_scores, spike_times
 from .base import BaseTask
@@ -231,6 +232,7 @@ class Assimilation(BaseTask):
         """Forecasts, charges and waveforms of currents, and what each condition left of each conductance."""
         rows: dict[str, list[Any]] = {}
         best, n_free, n_g = int(self.best), len(self.neuron.free), len(self.neuron.currents)
+        data = cast(Any, self.trainer).datamodule
         for row, condition in enumerate(batch.condition.tolist()):
             lead, theta = int(batch.lead[row]), self.estimated.theta(best, condition)
             free = self._follow(batch, row, theta, 0.0, states=True)
@@ -239,8 +241,8 @@ class Assimilation(BaseTask):
                 self.neuron.currents_of(torch.from_numpy(theta), torch.from_numpy(run.states[lead:])).numpy()
                 for run in (drawn, free)
             ]
-            known = batch.currents.shape[2] == n_g
-            truth = batch.currents[row, lead:].numpy() if known else np.full_like(both[0], np.nan)
+            recording = data.recordings[int(batch.sweep[row])]
+            truth = self._by_current(batch.currents[row, lead:].numpy(), recording.current_names)
             change, sd = self.estimated.log_ratio(best, condition), np.zeros(n_g)
             if condition:
                 first = n_free + (condition - 1) * n_g
@@ -257,25 +259,29 @@ class Assimilation(BaseTask):
                 "true_square": (truth**2).sum(0),
                 "change": change,
                 "change_sd": sd,
-                "true_change": self._true_change(batch, row),
+                "true_change": self._true_change(recording),
             }
             for name, value in found.items():
                 rows.setdefault(name, []).append(np.asarray(value))
         n = len(batch.window)
         shared = {"window": batch.window, "condition": batch.condition, "sweep": batch.sweep}
-        shared["onset"] = torch.from_numpy(cast(Any, self.trainer).datamodule.windows[batch.window.numpy(), 1])
+        shared["onset"] = torch.from_numpy(data.windows[batch.window.numpy(), 1])
         shared["dt_ms"] = torch.full((n,), float(self.estimated.dt_ms))
         shared["costs"] = self.costs.expand(n, -1)
         return {**shared, **{name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}}
 
-    def _true_change(self, batch: ClampBatch, row: int) -> Array:
+    def _true_change(self, recording: ClampRecording) -> Array:
         """Log ratio of the true conductances to those of the first condition; NaN where unknown."""
-        data = cast(Any, self.trainer).datamodule
-        ratios = data.recordings[int(batch.sweep[row])].truth.get("ratios") if data is not None else None
-        n_g = len(self.neuron.currents)
-        if ratios is None or len(ratios) != n_g:
-            return np.full(n_g, np.nan)
-        return np.log(np.maximum(ratios, 1e-9))
+        ratios = recording.truth.get("ratios", np.ones(0))
+        return self._by_current(np.log(np.maximum(ratios, 1e-9)), recording.current_names)
+
+    def _by_current(self, known: Array, names: Sequence[str]) -> Array:
+        """What is known of the currents ``names``, ``(…, name)``, for those of the model; NaN for others."""
+        found = np.full((*known.shape[:-1], len(self.neuron.currents)), np.nan)
+        for column, current in enumerate(self.neuron.currents):
+            if current.name in names[: known.shape[-1]]:
+                found[..., column] = known[..., names.index(current.name)]
+        return found
 
     @classmethod
     def score(cls, predictions: Predictions) -> dict[str, float]:
@@ -298,18 +304,19 @@ class Assimilation(BaseTask):
         if repeats:  # how well one repeat predicts another: what no model of the neuron can be asked to exceed
             found["reliability_4ms"] = coincidence(repeats, 4.0)
             found["share_of_reliability_4ms"] = found["coincidence_4ms"] / max(found["reliability_4ms"], 1e-9)
-        if np.isfinite(predictions["true_charge"]).all():
+        known = np.isfinite(predictions["true_charge"]).all(0)  # not so where the model has a current of its own
+        if known.any():
             names = ("charge", "true_charge", "square_error", "true_square")
-            errors = current_errors(*(predictions[name] for name in names))
-            forecast = current_errors(predictions["charge_forecast"], *(predictions[name] for name in names[1:]))
+            errors = current_errors(*(predictions[name][:, known] for name in names))
+            forecast = current_errors(*(predictions[name][:, known] for name in ("charge_forecast", *names[1:])))
             found |= errors
             found |= {f"forecast_{name}": v for name, v in forecast.items() if name.startswith("charge")}
         _, first = np.unique(predictions["condition"], return_index=True)
         drugs = first[predictions["condition"][first] > 0]
-        if len(drugs) and np.isfinite(predictions["true_change"][drugs]).all():
-            control = predictions["true_charge"][predictions["condition"] == 0].sum(0)
+        if len(drugs) and known.any():
+            control = predictions["true_charge"][predictions["condition"] == 0][:, known].sum(0)
             judged = control >= SMALLEST_SHARE * control.sum()
-            change, sd, truth = (predictions[name][drugs] for name in ("change", "change_sd", "true_change"))
+            change, sd, truth = (predictions[name][drugs][:, known] for name in ("change", "change_sd", "true_change"))
             found |= drug_scores(change, sd, truth, judged)
         return found
 

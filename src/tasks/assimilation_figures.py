@@ -137,7 +137,7 @@ def draw_currents(path: Path, rows: Predictions, names: Sequence[str]) -> Path:
         for number, (axis, name) in enumerate(zip(axes, names, strict=False)):
             model, truth = rows["currents"][0, here, number], rows["true_currents"][0, here, number]
             time = begin * dt_ms + np.arange(len(model)) * dt_ms
-            if np.isfinite(truth).all():
+            if np.isfinite(truth).any():
                 axis.plot(time, truth, color="#BBBBBB", linewidth=3.0, label="true")
             axis.plot(time, model, color=VERMILLION, linewidth=0.9, label="estimated")
             axis.set_title(name)
@@ -167,7 +167,7 @@ def draw_drugs(path: Path, rows: Predictions, names: Sequence[str], conditions: 
             change, sd, truth = (rows[name][row] for name in ("change", "change_sd", "true_change"))
             ratio = np.exp(change)
             low, high = ratio_intervals(change, sd)
-            if np.isfinite(truth).all():
+            if np.isfinite(truth).any():
                 axis.plot(x, np.exp(truth), "_", color=GREY, markersize=11, markeredgewidth=2.5, label="true")
             axis.errorbar(
                 x, ratio, [ratio - low, high - ratio], fmt="o", color=VERMILLION, markersize=3, label="estimated"

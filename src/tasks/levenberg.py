@@ -30,7 +30,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     """One trial step an estimate and call; each estimate has its own damping and stops by itself.
 
     Parameters are ``(estimate, …)``; what follows the first dimension is flattened and concatenated. A
-    group may have ``lower`` and ``upper``; an unknown at its bound whose gradient points outward takes no step.
+    group may have ``lower`` and ``upper``, one number or one for each entry of its last dimension; an unknown at its
+    bound whose gradient points outward takes no step.
 
     Args:
         params: Parameters or groups.
@@ -63,8 +64,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         self.restart()
 
     @staticmethod
-    def _edge(parameter: Tensor, value: float) -> Tensor:
-        return torch.full((parameter[0].numel(),), value, dtype=parameter.dtype)
+    def _edge(parameter: Tensor, value: Any) -> Tensor:
+        return torch.broadcast_to(torch.as_tensor(value, dtype=parameter.dtype), parameter[0].shape).flatten()
 
     def restart(self, tolerance: float | None = None) -> None:
         """Begin a pass: the cost has changed; ``tolerance`` is that of this pass, by default the optimiser's."""

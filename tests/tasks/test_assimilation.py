@@ -171,9 +171,50 @@ def test_a_joint_fit_finds_what_a_drug_left():
     model, batch = passive(("control", "drug"))
     task = fit(model, batch)
     sd = float(task.covariance.diagonal()[-1].sqrt())
-    change = float(model.change[0, 0, 0])
+    change = model.change[0, 0, 0].item()
     assert abs(change - np.log(0.4)) < 3 * sd
     assert 0 < sd < 0.05
+
+
+def test_a_shared_current_has_the_same_conductance_of_either_sign_in_all_conditions():
+    currents = {"L": {"reversal": "L"}, "R": {"reversal": "R"}}
+    model = ConductanceModel(
+        currents, {}, {"g_L": 0.1, "E_L": -65.0, "g_R": 0.0, "E_R": -90.0}, sampling_rate_hz=20_000.0,
+        conditions=("control", "drug"), start="values", fixed=["capacitance", "area", "E_R", "E_L"],
+        bounds={"g_R": [-0.2, 0.2]}, shared=["R"],
+    )  # fmt: skip
+    rng, theta = np.random.default_rng(0), model.theta()
+    current = np.repeat(rng.normal(0, 2, 20), 100)
+    voltages = []
+    for left in (1.0, 0.4):
+        theta[list(model.neuron.conductances)] = [0.13 * left, -0.02]
+        whole = follow(model.neuron, theta, current, model.dt_ms, -65.0).voltage
+        voltages.append(whole + 0.2 * rng.normal(size=len(whole)))
+    arrays = [
+        np.stack(voltages),
+        np.stack([current] * 2),
+        np.zeros((2, 2000, 2)),
+        np.zeros(2, int),
+        *[np.arange(2)] * 3,
+    ]
+    task = fit(model, ClampBatch(*map(torch.from_numpy, arrays)))
+    found = dict(zip(model.neuron.names, model.theta(), strict=True))
+    assert (found["g_L"], found["g_R"]) == pytest.approx((0.13, -0.02), abs=0.003)
+    assert model.change[0, 0].tolist() == pytest.approx([np.log(0.4), 0.0], abs=0.1)
+    assert model.change[0, 0, 1].item() == 0
+    assert float(task.covariance[-1, -1]) == 0
+
+
+def test_currents_that_only_the_cell_or_only_the_model_has_are_not_judged(run_root):
+    hidden = "{currents: {M: {gates: {w: 1}, reversal: K}}, gates: {w: [-38, 18, 25, 10, 60]}, values: {g_M: 0.5}}"
+    own = ["+model.currents.R={gates: {r: 1}, reversal: K}", "+model.gates.r=[-40, 15, 25, 1, 0]"]
+    own += ["+model.values.g_R=0", "+model.bounds={g_R: [-1, 1]}", "model.fixed=[capacitance, area, r]"]
+    drugged = ["datamodule.conditions=[control, K -50%]", "+model.shared=[R]", f"datamodule.extra={hidden}"]
+    run = launch(compose("wells2025/nakl", [*FAST, "model.n_starts=1", "task.iterations=2", *own, *drugged]))
+    shown = run.predictions
+    assert shown["currents"].shape[2] == 4  # NaT, K, L and R, of which M is none
+    assert np.isfinite(shown["true_charge"]).all(0).tolist() == [True, True, True, False]
+    assert run.metrics["test/targets_judged"] == 1
 
 
 def test_correlation_time_of_known_series():
@@ -238,5 +279,7 @@ def test_mistakes_are_named():
         Assimilation(model).configure_optimizers()
     with pytest.raises(ConfigError, match=r"task\.lead_gain=0"):
         Assimilation(model, lead_gain=0.0)
+    with pytest.raises(ConfigError, match=r"model\.shared: no current is called 'K'"):
+        ConductanceModel(*LEAK, sampling_rate_hz=1e4, shared=["K"])
     with pytest.raises(ConfigError, match="choose random, values, or an NPZ"):
         ConductanceModel(*LEAK, sampling_rate_hz=1e4, start="zero")
