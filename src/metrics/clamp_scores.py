@@ -41,7 +41,7 @@ def coincidence(pairs: list[tuple[Array, Array]], tolerance_ms: float) -> float:
 
 
 def current_errors(charge: Array, true_charge: Array, square_error: Array, true_square: Array) -> dict[str, float]:
-    """Relative errors of the currents that carry at least 2 % of the charge.
+    """Relative errors of the currents that carry at least 2 % of the charge; what is given to those that carry none.
 
     Args:
         charge: ``∫ |I| dt`` of the model, ``(window, current)``.
@@ -53,7 +53,11 @@ def current_errors(charge: Array, true_charge: Array, square_error: Array, true_
     judged = total >= SMALLEST_SHARE * total.sum()
     errors = np.abs(charge.sum(0) / np.maximum(total, 1e-12) - 1)[judged]
     waves = np.sqrt(square_error.sum(0) / np.maximum(true_square.sum(0), 1e-12))[judged]
+    absent = (
+        {"absent_charge_worst": float((charge.sum(0) / total.sum())[total == 0].max())} if (total == 0).any() else {}
+    )
     return {
+        **absent,
         "charge_error_median": float(np.median(errors)),
         "charge_error_worst": float(errors.max()),
         "charge_within_5": float(np.mean(errors <= 0.05)),

@@ -27,6 +27,7 @@ from ..contracts import ClampBatch, ClampRecording, EstimatedNeuron, Predictions
 from ..errors import ConfigError
 from ..metrics.clamp_scores import SMALLEST_SHARE, coincidence, current_errors, drug_scores, spike_times
 from .base import BaseTask
+from .laplace import correlation_time, directions
 from .levenberg import LevenbergMarquardt, Normal
 from .recursion import Nudging, Pinning
 
@@ -268,6 +269,8 @@ class Assimilation(BaseTask):
         shared["onset"] = torch.from_numpy(data.windows[batch.window.numpy(), 1])
         shared["dt_ms"] = torch.full((n,), float(self.estimated.dt_ms))
         shared["costs"] = self.costs.expand(n, -1)
+        along, loosest = directions(self.covariance[:n_free, :n_free])
+        shared["direction_sd"], shared["loosest_direction"] = along.expand(n, -1), loosest.expand(n, -1)
         return {**shared, **{name: torch.from_numpy(np.stack(values)) for name, values in rows.items()}}
 
     def _true_change(self, recording: ClampRecording) -> Array:
@@ -298,6 +301,10 @@ class Assimilation(BaseTask):
             "fit_mse_mv2": float(np.nanmin(costs)),
             "starts_at_the_lowest": float(np.mean(costs <= 1.05 * np.nanmin(costs))),
         }
+        sd = predictions["direction_sd"][0]
+        if (known := sd[sd > 0]).size:
+            found["posterior_sd_largest"] = float(known.max())
+            found["posterior_decades"] = float(2 * np.log10(known.max() / known.min()))
         for tolerance in (1.0, 2.0, 4.0):
             found[f"coincidence_{tolerance:g}ms"] = coincidence(pairs, tolerance)
         repeats = _pairs_of_repeats([a for a, _ in pairs], predictions)
@@ -336,36 +343,29 @@ class Assimilation(BaseTask):
 
     def figures(self, folder: Path, datamodule: Any) -> list[Path]:
         """Forecast, currents and, with drugs, what they left of each conductance."""
-        from .assimilation_figures import draw_all
+        from .assimilation_figures import draw_all, draw_directions
 
+        if not self.predictions:
+            return []
         names = [current.name for current in self.neuron.currents]
-        return draw_all(folder, self.predictions, names, list(datamodule.conditions)) if self.predictions else []
+        drawn = draw_all(folder, self.predictions, names, list(datamodule.conditions))
+        return [*drawn, draw_directions(folder / "directions.png", self.predictions, self.neuron.free)]
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
         """Forecast, currents and, with drugs, what they block; to zoom into."""
-        from .assimilation_plots import currents_plot, drug_plots, forecast_plot
+        from .assimilation_plots import currents_plot, directions_plot, drug_plots, forecast_plot
 
         if not self.predictions:
             return {}
         names = [current.name for current in self.neuron.currents]
         conditions = list(datamodule.conditions)
         forecast, currents = forecast_plot(self.predictions, conditions), currents_plot(self.predictions, names)
-        return {"forecast": forecast, "currents": currents, **drug_plots(self.predictions, names, conditions)}
+        drugs = drug_plots(self.predictions, names, conditions)
+        loose = directions_plot(self.predictions, self.neuron.free)
+        return {"forecast": forecast, "currents": currents, **drugs, "directions": loose}
 
 
 def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:
     """Spike trains of the same stretch of the protocol in different sweeps of one condition."""
     what = list(zip(rows["condition"].tolist(), rows["onset"].tolist(), strict=True))
     return [(trains[i], trains[j]) for i, j in combinations(range(len(trains)), 2) if what[i] == what[j]]
-
-
-def correlation_time(error: Array, longest: int = 500) -> float:
-    """``1 + 2 Σ ρ_k`` of a series, summed to its first non-positive term; at least 1. Samples."""
-    centred = error - error.mean()
-    n = len(centred)
-    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
-    rho = np.fft.irfft(spectrum)[: min(longest, n)]
-    rho = rho / max(rho[0], 1e-300)
-    negative = np.flatnonzero(rho <= 0)
-    stop = negative[0] if len(negative) else len(rho)
-    return float(max(1.0, 1 + 2 * rho[1:stop].sum()))

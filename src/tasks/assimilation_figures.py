@@ -1,4 +1,4 @@
-"""Figures of a tested assimilation: forecast, ionic currents, what drugs left of each conductance."""
+"""Figures of a tested assimilation: forecast, ionic currents, the posterior, what drugs left of each conductance."""
 
 from __future__ import annotations
 
@@ -149,6 +149,35 @@ def draw_currents(path: Path, rows: Predictions, names: Sequence[str]) -> Path:
             axis.set_xlabel("time (ms)")
             axis.tick_params(labelbottom=True)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        figure.savefig(path)
+    return path
+
+
+#: Entries of the least known direction that are named.
+_NAMED = 10
+
+
+def largest_entries(rows: Predictions, parameters: Sequence[str]) -> tuple[list[str], Array]:
+    """Names and values of the largest entries of the least known direction of the posterior, the largest first."""
+    direction = rows["loosest_direction"][0]
+    largest = np.argsort(-np.abs(direction))[:_NAMED]
+    return [parameters[k] for k in largest], direction[largest]
+
+
+def draw_directions(path: Path, rows: Predictions, parameters: Sequence[str]) -> Path:
+    """How well each direction of the parameters is known, and what the least known one consists of."""
+    sd = rows["direction_sd"][0]
+    names, entries = largest_entries(rows, parameters)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 2.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        left.plot(np.arange(1, len(sd) + 1), np.where(sd > 0, sd, np.nan), "o", color=VERMILLION, markersize=3)
+        left.axhline(1.0, color=GREY, linewidth=0.6, linestyle=":")
+        left.set(yscale="log", xlabel="direction of the parameters", ylabel="posterior sd / half of the box")
+        left.set_title("how well each direction is known")
+        right.barh(names[::-1], entries[::-1], color=BLUE, height=0.6)
+        right.axvline(0.0, color=GREY, linewidth=0.6)
+        right.set(xlabel="share of half of the parameter's box", title="the least known direction")
         figure.savefig(path)
     return path
 

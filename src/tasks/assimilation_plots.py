@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from ..contracts import Predictions
 from ..metrics.clamp_scores import ratio_intervals
 from ..plotting import BLUE, INK, VERMILLION, blank, trace
-from .assimilation_figures import dose_response, doses_of
+from .assimilation_figures import dose_response, doses_of, largest_entries
 
 #: Conditions whose forecast is drawn.
 _MAX_CONDITIONS = 4
@@ -73,6 +73,35 @@ def currents_plot(rows: Predictions, names: Sequence[str]) -> go.Figure:
         figure.add_trace(model, **place)
     figure.update_yaxes(title="µA/cm²", col=1)
     figure.update_xaxes(title="time (ms)", row=n_rows)
+    return figure
+
+
+def directions_plot(rows: Predictions, parameters: Sequence[str]) -> go.Figure:
+    """How well each direction of the parameters is known, and what the least known one consists of."""
+    sd = rows["direction_sd"][0]
+    names, entries = largest_entries(rows, parameters)
+    figure = blank(
+        "What the recording does not tell",
+        "Left: posterior standard deviation along each principal direction of the parameters, in halves of the search "
+        "box; 1 is no better than the box. Right: the largest entries of the least known direction, along which "
+        "parameters can change together unnoticed.",
+        columns=2,
+        height=420,
+        horizontal_spacing=0.15,
+    )
+    dots = {"size": 6, "color": VERMILLION}
+    shown = np.where(sd > 0, sd, np.nan)
+    figure.add_scatter(
+        x=np.arange(1, len(sd) + 1), y=shown, mode="markers", marker=dots, name="posterior", row=1, col=1,
+        hovertemplate="direction %{x}: %{y:.2g}<extra></extra>", showlegend=False,
+    )  # fmt: skip
+    figure.add_bar(
+        y=names[::-1], x=entries[::-1], orientation="h", marker={"color": BLUE}, row=1, col=2,
+        hovertemplate="%{y}: %{x:.2f}<extra></extra>", showlegend=False,
+    )  # fmt: skip
+    figure.update_xaxes(title="direction", row=1, col=1)
+    figure.update_yaxes(title="sd / half of the box", type="log", exponentformat="power", row=1, col=1)
+    figure.update_xaxes(title="half boxes", row=1, col=2)
     return figure
 
 

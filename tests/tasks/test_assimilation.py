@@ -9,7 +9,8 @@ from neurotwin.contracts import ClampBatch
 from neurotwin.engine import launch, resume
 from neurotwin.errors import ConfigError
 from neurotwin.models.conductance import ConductanceModel
-from neurotwin.tasks.assimilation import Assimilation, correlation_time
+from neurotwin.tasks.assimilation import Assimilation
+from neurotwin.tasks.laplace import correlation_time, directions
 from neurotwin.tasks.levenberg import LevenbergMarquardt, Normal
 from neurotwin.tasks.recursion import Nudging, Pinning
 
@@ -215,6 +216,14 @@ def test_currents_that_only_the_cell_or_only_the_model_has_are_not_judged(run_ro
     assert shown["currents"].shape[2] == 4  # NaT, K, L and R, of which M is none
     assert np.isfinite(shown["true_charge"]).all(0).tolist() == [True, True, True, False]
     assert run.metrics["test/targets_judged"] == 1
+
+
+def test_directions_of_a_posterior_are_those_of_its_covariance():
+    turn = torch.tensor([[3.0, -4.0], [4.0, 3.0]]).double() / 5
+    sd, loosest = directions(turn @ torch.diag(torch.tensor([0.01, 0.25]).double()) @ turn.T)
+    torch.testing.assert_close(sd, torch.tensor([0.5, 0.1]).double())
+    torch.testing.assert_close(loosest, torch.tensor([0.8, -0.6]).double())
+    assert directions(torch.zeros(2, 2).double())[0].tolist() == [0.0, 0.0]
 
 
 def test_correlation_time_of_known_series():
