@@ -4,7 +4,8 @@ Same 100 ms of noisy voltage, same 21 unknowns in the same boxes and coordinates
 The peer is casadi's IPOPT with MUMPS, exact derivatives, on what the paper's group solves (pyDSI, 2020): states and
 control at every sample are unknowns, `mean (V - V_obs)² + u²` is the cost, `u (V_obs - V)` is in the equation of V. Its
 constraints are compressed Hermite-Simpson (the midpoint put in), which has fewer unknowns than pyDSI's pairs. A fit has
-arrived when a free run of its parameters is as close to the recording as that of the lowest cost, within 5 %.
+arrived when a free run of its parameters is as close to the recording as that of the lowest cost, within 10 %: ours
+minimises that of the free run, IPOPT that of a run which the control helps.
 
     python benchmarks/assimilation_ipopt.py [--starts 4] [--seconds 600]
 """
@@ -214,7 +215,7 @@ def main():
     found = {"device": cpu_name(), "casadi": version("casadi"), "nodes": len(voltage), "unknowns": int(start.size)}
     found["load_average"] = round(os.getloadavg()[0], 1)
     for who in ("ours", "ipopt"):
-        found[f"{who}_arrived"] = float(np.mean([row[who]["mse_mv2"] <= 1.05 * lowest for row in rows]))
+        found[f"{who}_arrived"] = float(np.mean([row[who]["mse_mv2"] <= 1.1 * lowest for row in rows]))
         found[f"{who}_cpu_seconds_median"] = float(np.median([row[who]["cpu_seconds"] for row in rows]))
     found["cpu_ratio"] = round(found["ipopt_cpu_seconds_median"] / found["ours_cpu_seconds_median"], 1)
     options.output.write_text(json.dumps({"about": found, "starts": rows}, indent=2) + "\n")
