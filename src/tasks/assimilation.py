@@ -32,6 +32,8 @@ from .levenberg import LevenbergMarquardt, Normal
 from .recursion import Nudging, Pinning
 
 Array = NDArray[np.float64]
+#: Two sweeps repeat a protocol if their injected currents differ by less, as a share of their deviation.
+SAME_CURRENT = 0.02
 
 
 class Assimilation(BaseTask):
@@ -250,6 +252,7 @@ class Assimilation(BaseTask):
                 sd = np.sqrt(np.clip(np.diag(self.covariance.numpy())[first : first + n_g], 0, None))
             found = {
                 "voltage": batch.voltage[row, lead:].numpy(),
+                "injected": batch.current[row, lead:].numpy().astype(np.float32),
                 "forecast": free.voltage[lead:],
                 "currents": both[0].astype(np.float32),
                 "true_currents": truth.astype(np.float32),
@@ -297,12 +300,13 @@ class Assimilation(BaseTask):
         costs = predictions["costs"][0]
         found = {
             "spikes": float(sum(len(a) for a, _ in pairs)),
+            "spike_ratio": sum(len(b) for _, b in pairs) / max(1, sum(len(a) for a, _ in pairs)),
             "forecast_rms_mv": float(np.sqrt(np.mean((predictions["forecast"] - predictions["voltage"]) ** 2))),
             "fit_mse_mv2": float(np.nanmin(costs)),
             "starts_at_the_lowest": float(np.mean(costs <= 1.05 * np.nanmin(costs))),
         }
         sd = predictions["direction_sd"][0]
-        if (known := sd[sd > 0]).size:
+        if (known := sd[sd > 1e-8 * sd.max()]).size:
             found["posterior_sd_largest"] = float(known.max())
             found["posterior_decades"] = float(2 * np.log10(known.max() / known.min()))
         for tolerance in (1.0, 2.0, 4.0):
@@ -366,6 +370,9 @@ class Assimilation(BaseTask):
 
 
 def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:
-    """Spike trains of the same stretch of the protocol in different sweeps of one condition."""
+    """Spike trains of one condition under the same stretch of the same injected current."""
     what = list(zip(rows["condition"].tolist(), rows["onset"].tolist(), strict=True))
-    return [(trains[i], trains[j]) for i, j in combinations(range(len(trains)), 2) if what[i] == what[j]]
+    same = [(i, j) for i, j in combinations(range(len(trains)), 2) if what[i] == what[j]]
+    injected = rows["injected"]
+    apart = [float(np.std(injected[i] - injected[j]) / max(np.std(injected[i]), 1e-12)) for i, j in same]
+    return [(trains[i], trains[j]) for (i, j), far in zip(same, apart, strict=True) if far < SAME_CURRENT]

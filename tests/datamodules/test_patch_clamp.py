@@ -62,7 +62,10 @@ def test_mistakes_are_named(data, tmp_path):
         PatchClampDataModule(lead_ms=-5.0)
     with pytest.raises(ConfigError, match="so 3 are needed"):
         PatchClampDataModule(folds=2, fold=1)
-    data.conditions = {"control": "cell", "drug": "drug"}
+    data.sweeps = (2,)
+    with pytest.raises(ConfigError, match=r"datamodule\.sweeps=\[2\].* has sweeps 0 to 1"):
+        data.setup("fit")
+    data.sweeps, data.conditions = (), {"control": "cell", "drug": "drug"}
     with pytest.raises(ConfigError, match=r"cell_drug\.npz fits \['control', 'drug'\]"):
         data.setup("fit")
     data.conditions, data.current_file = {"control": ""}, ("cell", "stim")

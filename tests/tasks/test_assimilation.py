@@ -9,7 +9,7 @@ from neurotwin.contracts import ClampBatch
 from neurotwin.engine import launch, resume
 from neurotwin.errors import ConfigError
 from neurotwin.models.conductance import ConductanceModel
-from neurotwin.tasks.assimilation import Assimilation
+from neurotwin.tasks.assimilation import Assimilation, _pairs_of_repeats
 from neurotwin.tasks.laplace import correlation_time, directions
 from neurotwin.tasks.levenberg import LevenbergMarquardt, Normal
 from neurotwin.tasks.recursion import Nudging, Pinning
@@ -224,6 +224,15 @@ def test_directions_of_a_posterior_are_those_of_its_covariance():
     torch.testing.assert_close(sd, torch.tensor([0.5, 0.1]).double())
     torch.testing.assert_close(loosest, torch.tensor([0.8, -0.6]).double())
     assert directions(torch.zeros(2, 2).double())[0].tolist() == [0.0, 0.0]
+
+
+def test_repeats_have_the_same_current():
+    rows = {
+        "condition": np.zeros(3, int),
+        "onset": np.full(3, 10),
+        "injected": np.stack([np.arange(9.0), np.arange(9.0) + 1e-3, np.arange(9.0)[::-1]]),
+    }
+    assert _pairs_of_repeats([np.zeros(1), np.ones(1), np.ones(2)], rows) == [(np.zeros(1), np.ones(1))]
 
 
 def test_correlation_time_of_known_series():
