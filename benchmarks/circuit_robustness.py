@@ -8,6 +8,7 @@ Reads the rows of `experiments/burghi2025/expected.json`; trains nothing. A dot 
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,10 +24,10 @@ METRICS = {
 }
 
 
-def points(rows, axis, base):
+def points(rows, pattern, base):
     """`(value of the axis, row)`, ascending; the unvaried row is among them."""
-    varied = [row for name, row in rows.items() if name.endswith(BASE) and axis in row["labels"]]
-    found = [(float(row["labels"][axis]), row) for row in varied]
+    matched = {name: re.fullmatch(pattern, name.removesuffix(f"/{BASE}")) for name in rows}
+    found = [(float(match[1]), rows[name]) for name, match in matched.items() if match]
     return sorted([*found, (base, rows[BASE])], key=lambda point: point[0])
 
 
@@ -39,18 +40,18 @@ def main():
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(METRICS), 2, sharey="row")
     sides = {
-        "noise": (BASE_NOISE_MV, "measurement noise (mV)"),
-        "length": (BASE_LENGTH_S, "training data of each of two trials (s)"),
+        r"noise ([\d.]+) mV": (BASE_NOISE_MV, "measurement noise (mV)"),
+        r"([\d.]+) s a trial": (BASE_LENGTH_S, "training data of each of two trials (s)"),
     }
-    for column, (axis, (base, label)) in enumerate(sides.items()):
-        varied = points(rows, axis, base)
+    for column, (pattern, (base, label)) in enumerate(sides.items()):
+        varied = points(rows, pattern, base)
         for row, (metric, name) in enumerate(METRICS.items()):
             here = axes[row, column]
             for x, one in varied:
                 values = one["metrics"][metric]["values"]
                 here.plot([x] * len(values), values, "o", color="C0", mfc="w", ms=4)
             here.plot([x for x, _ in varied], [one["metrics"][metric]["mean"] for _, one in varied], "C0-")
-            if axis == "noise":  # which may be none at all
+            if column == 0:  # noise may be none at all
                 here.set_xscale("symlog", linthresh=0.1)
             here.set_ylabel(name if column == 0 else "")
             here.set_xlabel(label if row == len(METRICS) - 1 else "")
