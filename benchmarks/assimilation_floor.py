@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from neurotwin.biophysics.conductance import load_neuron
+from neurotwin.biophysics.declaration import load_neuron
 from neurotwin.biophysics.simulate import follow, resting_voltage
 from neurotwin.provenance import cpu_name
 from neurotwin.simulators.patch_clamp import PatchClampSimulator

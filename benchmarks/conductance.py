@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from neurotwin.biophysics.conductance import load_neuron
+from neurotwin.biophysics.declaration import load_neuron
 from neurotwin.biophysics.simulate import follow, simulate
 from neurotwin.provenance import cpu_name
 

@@ -23,7 +23,7 @@ class ClampRecording:
         current: Injected current, ``(time,)``, nA, or µA/cm² where a simulator made it.
         condition: Experimental condition, ``control`` or a drug and its dose.
         currents: True ionic currents, ``(time, current)``, µA/cm², outward positive; ``None`` where unknown.
-        current_names: Their names.
+        current_names: One for each column of ``currents``.
         truth: Whatever else a simulator knows: ``theta`` (parameters), ``voltage`` (without noise).
     """
 

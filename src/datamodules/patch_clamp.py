@@ -41,7 +41,7 @@ class PatchClampDataModule(BaseDataModule):
         current_file: ``[text, other]``: the current of ``x_text_y`` lies in ``x_other_y`` (Igor waves, NPY). One name:
             that file holds the current of all sweeps.
         conditions: Condition to a part of the names of its files; the first is the reference. Empty: all are control.
-        sweeps: Numbers of the sweeps that are kept of each file, in this order; empty for all.
+        sweeps: Numbers of the sweeps that are kept of each file, which must have them, in this order; empty for all.
         fit_sweeps: Sweeps (of those kept, in each condition) that train; the others only validate and test.
         voltage_unit: Where the file does not say; see :class:`.formats.clamp_files.ClampFormat`.
         current_unit: The same for the current.
@@ -126,6 +126,8 @@ class PatchClampDataModule(BaseDataModule):
             chosen = read_clamp(path, other, self.format)
             if self.sweeps and not 0 <= min(self.sweeps) <= max(self.sweeps) < len(chosen):
                 raise ConfigError(f"datamodule.sweeps={list(self.sweeps)}: {path} has sweeps 0 to {len(chosen) - 1}")
+            if len(set(self.sweeps)) < len(self.sweeps):
+                raise ConfigError(f"datamodule.sweeps={list(self.sweeps)}: names a sweep twice")
             chosen = [chosen[k] for k in self.sweeps] if self.sweeps else chosen
             found += [replace(sweep, condition=self._condition(path)) for sweep in chosen]
         found = [replace(sweep, voltage=sweep.voltage + self.offset_mv) for sweep in found]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from ..biophysics.conductance import load_neuron
+from ..biophysics.declaration import load_neuron
 from ..contracts import DataSpec, TraceBatch
 from ..errors import ConfigError, DataError
 from ..files import replaced

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..biophysics.conductance import load_neuron
+from ..biophysics.declaration import load_neuron
 from ..contracts import ClampRecording
 from ..simulators.patch_clamp import PatchClampSimulator
 from .patch_clamp import PatchClampDataModule

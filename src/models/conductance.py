@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..biophysics.conductance import declare, kind
+from ..biophysics.conductance import kind
+from ..biophysics.declaration import declare
 from ..biophysics.simulate import simulate
 from ..errors import ConfigError, did_you_mean
 
@@ -83,6 +84,9 @@ class ConductanceModel(nn.Module):
         self.conditions, self.substeps = tuple(conditions), substeps
         self.positions = np.array([self.neuron.index[name] for name in self.neuron.free])
         low, high = self.neuron.lower[self.positions], self.neuron.upper[self.positions]
+        for name, a, b in zip(self.neuron.free, low, high, strict=True):
+            if a == b:
+                raise ConfigError(f"model.bounds: {name} is free between {a:g} and {b:g}; give it bounds, or fix it")
         self._log = np.array(
             [kind(name) not in _LINEAR and a * b > 0 for name, a, b in zip(self.neuron.free, low, high, strict=True)]
         )

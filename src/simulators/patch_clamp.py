@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..biophysics.conductance import Neuron, kind, load_neuron
+from ..biophysics.conductance import Neuron, kind
+from ..biophysics.declaration import load_neuron
 from ..biophysics.simulate import follow
 from ..contracts import ClampRecording
 from ..errors import ConfigError, did_you_mean

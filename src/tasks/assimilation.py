@@ -32,7 +32,7 @@ from .levenberg import LevenbergMarquardt, Normal
 from .recursion import Nudging, Pinning
 
 Array = NDArray[np.float64]
-#: Two sweeps repeat a protocol if their injected currents differ by less, as a share of their deviation.
+#: Two sweeps repeat a protocol if their injected currents differ by less (root mean square), as a share of their size.
 SAME_CURRENT = 0.02
 
 
@@ -353,7 +353,9 @@ class Assimilation(BaseTask):
             return []
         names = [current.name for current in self.neuron.currents]
         drawn = draw_all(folder, self.predictions, names, list(datamodule.conditions))
-        return [*drawn, draw_directions(folder / "directions.png", self.predictions, self.neuron.free)]
+        if self.predictions["direction_sd"].any():
+            drawn.append(draw_directions(folder / "directions.png", self.predictions, self.neuron.free))
+        return drawn
 
     def plots(self, datamodule: Any) -> dict[str, Any]:
         """Forecast, currents and, with drugs, what they block; to zoom into."""
@@ -365,8 +367,9 @@ class Assimilation(BaseTask):
         conditions = list(datamodule.conditions)
         forecast, currents = forecast_plot(self.predictions, conditions), currents_plot(self.predictions, names)
         drugs = drug_plots(self.predictions, names, conditions)
-        loose = directions_plot(self.predictions, self.neuron.free)
-        return {"forecast": forecast, "currents": currents, **drugs, "directions": loose}
+        known = self.predictions["direction_sd"].any()
+        loose = {"directions": directions_plot(self.predictions, self.neuron.free)} if known else {}
+        return {"forecast": forecast, "currents": currents, **drugs, **loose}
 
 
 def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:
@@ -374,5 +377,7 @@ def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Arra
     what = list(zip(rows["condition"].tolist(), rows["onset"].tolist(), strict=True))
     same = [(i, j) for i, j in combinations(range(len(trains)), 2) if what[i] == what[j]]
     injected = rows["injected"]
-    apart = [float(np.std(injected[i] - injected[j]) / max(np.std(injected[i]), 1e-12)) for i, j in same]
-    return [(trains[i], trains[j]) for (i, j), far in zip(same, apart, strict=True) if far < SAME_CURRENT]
+    size = np.sqrt(np.mean(injected**2, axis=1))
+    apart = [float(np.sqrt(np.mean((injected[i] - injected[j]) ** 2))) for i, j in same]
+    alike = [far <= SAME_CURRENT * max(size[i], size[j]) for (i, j), far in zip(same, apart, strict=True)]
+    return [(trains[i], trains[j]) for (i, j), repeated in zip(same, alike, strict=True) if repeated]

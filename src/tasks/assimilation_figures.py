@@ -158,7 +158,7 @@ _NAMED = 10
 
 
 def largest_entries(rows: Predictions, parameters: Sequence[str]) -> tuple[list[str], Array]:
-    """Names and values of the largest entries of the least known direction of the posterior, the largest first."""
+    """Names and values, ``(entry,)``, of the largest entries of the least known direction, the largest first."""
     direction = rows["loosest_direction"][0]
     largest = np.argsort(-np.abs(direction))[:_NAMED]
     return [parameters[k] for k in largest], direction[largest]

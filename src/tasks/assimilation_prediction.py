@@ -37,6 +37,7 @@ def predicted_sweeps(
     """
     best, estimated = int(task.best), task.estimated
     conditions = list(getattr(estimated, "conditions", ("control",)))
+    names = tuple(current.name for current in task.neuron.currents)
     found = []
     for sweep in sweeps:
         rate_hz, lead = 1e3 / estimated.dt_ms, round(lead_ms / estimated.dt_ms)
@@ -54,5 +55,5 @@ def predicted_sweeps(
         along = (sweep.current, estimated.dt_ms, float(sweep.voltage[0]), sweep.voltage, gain)
         run = follow(task.neuron, theta, *along, states=True, substeps=estimated.substeps)
         currents = task.neuron.currents_of(torch.from_numpy(theta), torch.from_numpy(run.states)).numpy()
-        found.append(replace(sweep, voltage=run.voltage, currents=currents, truth={}))
+        found.append(replace(sweep, voltage=run.voltage, currents=currents, current_names=names, truth={}))
     return found

@@ -14,11 +14,12 @@ def directions(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """What a recording says of parameters taken together: principal directions of their posterior.
 
     Args:
-        covariance: In box coordinates, ``(parameter, parameter)``.
+        covariance: In box coordinates, ``(parameter, parameter)``. What neither data nor prior determine, and what a
+            bound holds, has no variance in it.
 
     Returns:
-        Standard deviation along each direction, the largest first, ``(direction,)``, and the direction of the largest,
-        ``(parameter,)``, its largest entry positive.
+        Standard deviation along each direction in halves of the box, the largest first, ``(direction,)``, and the
+        direction of the largest, ``(parameter,)``, its largest entry positive.
     """
     variance, vectors = torch.linalg.eigh(covariance)
     loosest = vectors[:, -1] * torch.sign(vectors[vectors[:, -1].abs().argmax(), -1])
@@ -26,7 +27,7 @@ def directions(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def correlation_time(error: Array, longest: int = 500) -> float:
-    """``1 + 2 Σ ρ_k`` of a series, summed to its first non-positive term; at least 1. Samples."""
+    """``1 + 2 Σ ρ_k`` of a series ``(time,)``, summed to its first non-positive term; at least 1. Samples."""
     centred = error - error.mean()
     n = len(centred)
     spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2

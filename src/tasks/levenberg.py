@@ -140,7 +140,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
 
     def at_bound(self, at: Tensor, gradient: Tensor) -> Tensor:
         """Unknowns that are held by a bound, ``(unknown,)``."""
-        return ((at >= self._upper) & (gradient < 0)) | ((at <= self._lower) & (gradient > 0))
+        outward = ((at >= self._upper) & (gradient < 0)) | ((at <= self._lower) & (gradient > 0))
+        return outward | (self._lower == self._upper)
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]

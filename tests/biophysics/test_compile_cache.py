@@ -9,7 +9,7 @@ import pytest
 RUNS = {
     "one neuron": """
 import numpy as np
-from neurotwin.biophysics.conductance import load_neuron
+from neurotwin.biophysics.declaration import load_neuron
 from neurotwin.biophysics.simulate import follow
 neuron = load_neuron("hippocampal")
 n, current = len(neuron.theta), 8 + 20 * np.sin(np.arange(501) * 0.02 / 3)
@@ -18,7 +18,7 @@ made = [run.voltage, run.states, run.jacobian]
 """,
     "batch of neurons": """
 import numpy as np, torch
-from neurotwin.biophysics.conductance import load_neuron
+from neurotwin.biophysics.declaration import load_neuron
 from neurotwin.biophysics.simulate import simulate
 neuron = load_neuron("hippocampal")
 theta = torch.tensor(np.tile(neuron.theta, (70, 1)), dtype=torch.float32)

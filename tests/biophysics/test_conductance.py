@@ -5,15 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from neurotwin.biophysics.conductance import (
-    CALCIUM_OUTSIDE_UM,
-    GHK_MV,
-    Neuron,
-    ghk,
-    parse_currents,
-    parse_gates,
-)
+from neurotwin.biophysics.conductance import CALCIUM_OUTSIDE_UM, GHK_MV, Neuron, ghk
 from neurotwin.biophysics.conductance_adjoint import SEGMENT
+from neurotwin.biophysics.declaration import parse_currents, parse_gates
 from neurotwin.biophysics.simulate import follow, resting_voltage, simulate
 from neurotwin.config import compose_part, instantiate
 from neurotwin.errors import ConfigError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datamodules.fixtures import make_patch_clamp
-from neurotwin.biophysics.conductance import load_neuron
+from neurotwin.biophysics.declaration import load_neuron
 from neurotwin.datamodules.patch_clamp import PatchClampDataModule
 from neurotwin.datamodules.simulated_clamp import SimulatedClampDataModule
 from neurotwin.errors import ConfigError, DataError, MissingDataError
@@ -64,6 +64,9 @@ def test_mistakes_are_named(data, tmp_path):
         PatchClampDataModule(folds=2, fold=1)
     data.sweeps = (2,)
     with pytest.raises(ConfigError, match=r"datamodule\.sweeps=\[2\].* has sweeps 0 to 1"):
+        data.setup("fit")
+    data.sweeps = (0, 0)
+    with pytest.raises(ConfigError, match="names a sweep twice"):
         data.setup("fit")
     data.sweeps, data.conditions = (), {"control": "cell", "drug": "drug"}
     with pytest.raises(ConfigError, match=r"cell_drug\.npz fits \['control', 'drug'\]"):

@@ -228,11 +228,13 @@ def test_directions_of_a_posterior_are_those_of_its_covariance():
 
 def test_repeats_have_the_same_current():
     rows = {
-        "condition": np.zeros(3, int),
-        "onset": np.full(3, 10),
-        "injected": np.stack([np.arange(9.0), np.arange(9.0) + 1e-3, np.arange(9.0)[::-1]]),
+        "condition": np.zeros(5, int),
+        "onset": np.full(5, 10),
+        "injected": np.stack(
+            [np.arange(9.0), np.arange(9.0) + 1e-3, np.arange(9.0)[::-1], *np.ones((2, 9)) * [[5], [9]]]
+        ),
     }
-    assert _pairs_of_repeats([np.zeros(1), np.ones(1), np.ones(2)], rows) == [(np.zeros(1), np.ones(1))]
+    assert _pairs_of_repeats([np.full(1, k) for k in range(5)], rows) == [(np.zeros(1), np.ones(1))]
 
 
 def test_correlation_time_of_known_series():
@@ -297,6 +299,8 @@ def test_mistakes_are_named():
         Assimilation(model).configure_optimizers()
     with pytest.raises(ConfigError, match=r"task\.lead_gain=0"):
         Assimilation(model, lead_gain=0.0)
+    with pytest.raises(ConfigError, match="g_L is free between 0 and 0; give it bounds"):
+        ConductanceModel(LEAK[0], {}, {"g_L": 0.0, "E_L": -65.0}, sampling_rate_hz=1e4)
     with pytest.raises(ConfigError, match=r"model\.shared: no current is called 'K'"):
         ConductanceModel(*LEAK, sampling_rate_hz=1e4, shared=["K"])
     with pytest.raises(ConfigError, match="choose random, values, or an NPZ"):
