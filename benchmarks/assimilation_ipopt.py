@@ -27,7 +27,7 @@ from neurotwin.tasks.levenberg import LevenbergMarquardt
 from neurotwin.tasks.recursion import Nudging
 
 RESULT = Path(__file__).parent / "results" / "assimilation_ipopt.json"
-#: With IPOPT's own monotone barrier no start was done after 300 iterations; pyDSI takes the adaptive one, too.
+#: The adaptive barrier is pyDSI's choice.
 OPTIONS = {
     "ipopt.max_iter": 3000,
     "ipopt.tol": 1e-6,

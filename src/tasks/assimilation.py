@@ -374,10 +374,10 @@ class Assimilation(BaseTask):
 
 def _pairs_of_repeats(trains: list[Array], rows: Predictions) -> list[tuple[Array, Array]]:
     """Spike trains of one condition under the same stretch of the same injected current."""
-    what = list(zip(rows["condition"].tolist(), rows["onset"].tolist(), strict=True))
-    same = [(i, j) for i, j in combinations(range(len(trains)), 2) if what[i] == what[j]]
-    injected = rows["injected"]
-    size = np.sqrt(np.mean(injected**2, axis=1))
-    apart = [float(np.sqrt(np.mean((injected[i] - injected[j]) ** 2))) for i, j in same]
-    alike = [far <= SAME_CURRENT * max(size[i], size[j]) for (i, j), far in zip(same, apart, strict=True)]
-    return [(trains[i], trains[j]) for (i, j), repeated in zip(same, alike, strict=True) if repeated]
+    found = []
+    for i, j in combinations(range(len(trains)), 2):
+        a, b = rows["injected"][i], rows["injected"][j]
+        together = all(rows[name][i] == rows[name][j] for name in ("condition", "onset"))
+        if together and np.linalg.norm(a - b) <= SAME_CURRENT * max(np.linalg.norm(a), np.linalg.norm(b)):
+            found.append((trains[i], trains[j]))
+    return found

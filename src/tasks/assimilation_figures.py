@@ -19,6 +19,8 @@ from .seizure_figures import BLUE, GREY, STYLE, VERMILLION
 Array = NDArray[np.float64]
 #: Length of the stretch in which single spikes of a current can be told apart.
 ZOOM_MS = 60.0
+#: Entries of the least known direction that are named.
+_NAMED = 10
 
 
 def draw_all(folder: Path, rows: Predictions, names: Sequence[str], conditions: Sequence[str]) -> list[Path]:
@@ -151,10 +153,6 @@ def draw_currents(path: Path, rows: Predictions, names: Sequence[str]) -> Path:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
         figure.savefig(path)
     return path
-
-
-#: Entries of the least known direction that are named.
-_NAMED = 10
 
 
 def largest_entries(rows: Predictions, parameters: Sequence[str]) -> tuple[list[str], Array]:
